@@ -1,1 +1,25 @@
-//! (being built)
+//! The words of vipfence as plain data: ids, epochs, terms, clock readings, timers, grants and
+//! heartbeats.
+//!
+//! What is here is shared by the coordinator's machines and by the agent's machine, which do not
+//! know each other. It decides nothing but what a value may look like (`VipName::new`,
+//! `Timing::check`) and the two ways to measure elapsed time (`Clocks`), because both sides must
+//! agree on them. No I/O, no clock, no randomness.
+
+mod clocks;
+mod heartbeat;
+mod id;
+mod numbers;
+mod timing;
+mod vip;
+
+pub use clocks::Clocks;
+pub use heartbeat::{Answer, Grant, Heartbeat, NodeHealth, Refusal, VipEpoch, VipReport};
+pub use id::{
+    BootId, ClusterName, InvalidName, NicId, NicRecord, NodeId, RequestId, VipName, validate_name,
+};
+pub use numbers::{Epoch, MoveId, Revision, Term};
+pub use timing::{
+    CLOCK_RATIO, KERNEL_LIFETIME_CAP, KERNEL_SLACK, Profile, Timing, TimingError, lease_wait,
+};
+pub use vip::{Candidate, InvalidSpec, Mode, QuorumLoss, Release, Role, VipAddress, VipSpec};

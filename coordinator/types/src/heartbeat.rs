@@ -1,0 +1,128 @@
+//! What a node and the leader say to each other about grants (design.md §6).
+//!
+//! The node counts a lease from the moment it first *sent* the heartbeat that the grant answers,
+//! so neither message carries a time.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{BootId, ClusterName, Epoch, NicRecord, NodeId, Term, VipAddress, VipName};
+
+/// A VIP at an epoch.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct VipEpoch {
+    /// The VIP.
+    pub vip: VipName,
+    /// The epoch.
+    pub epoch: Epoch,
+}
+
+/// How a node is, beside being alive.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeHealth {
+    /// The node is stopping cleanly: move its VIPs without waiting for silence.
+    pub stopping: bool,
+    /// The node reaches Azure's API; none = it has not tried yet.
+    pub arm_ok: Option<bool>,
+    /// What is wrong, for people.
+    pub detail: String,
+}
+
+/// What a node says of one VIP that it knows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VipReport {
+    /// The VIP and epoch.
+    pub at: VipEpoch,
+    /// The address was read from the kernel and is there under this epoch.
+    pub added: bool,
+    /// What hinders the node, for people; empty = nothing.
+    pub problem: String,
+}
+
+/// A heartbeat: from an agent to the leader.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heartbeat {
+    /// The cluster that the node belongs to.
+    pub cluster: ClusterName,
+    /// The node.
+    pub node: NodeId,
+    /// This start of the agent.
+    pub boot: BootId,
+    /// The boot that this one replaces, known from the locked state directory.
+    pub replaces: Option<BootId>,
+    /// Counts the heartbeats of this boot, from 1. A retry keeps its number.
+    pub seq: u64,
+    /// The VIPs that the node holds, or is about to.
+    pub held: Vec<VipReport>,
+    /// Confirmations: spent on disk, and the kernel was read back without the address.
+    pub released: Vec<VipEpoch>,
+    /// Grants that the node cannot take because their epoch is spent here.
+    pub refused: Vec<VipEpoch>,
+    /// The highest epoch that the node has ever seen.
+    pub highest_epoch: Epoch,
+    /// The node's NICs, as its configuration names them.
+    pub nics: Vec<NicRecord>,
+    /// How the node is.
+    pub health: NodeHealth,
+    /// The version of the agent.
+    pub version: String,
+}
+
+/// A grant in an answer: the node may hold this VIP, at this epoch, until `lease_ttl_ms` after it
+/// first sent the heartbeat that is answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grant {
+    /// The VIP and epoch.
+    pub at: VipEpoch,
+    /// The lease, in milliseconds.
+    pub lease_ttl_ms: u64,
+    /// The addresses to add.
+    pub addresses: Vec<VipAddress>,
+    /// Keep serving without a quorum (`on_quorum_loss = hold`).
+    pub hold_without_quorum: bool,
+}
+
+/// Why a heartbeat was not taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Refusal {
+    /// This node does not lead; ask the one that does.
+    #[error("this node is not the leader")]
+    NotLeader {
+        /// Who leads, as far as known.
+        leader: Option<NodeId>,
+    },
+    /// The quorum round failed: nothing can be promised.
+    #[error("the leader could not reach a majority")]
+    NoQuorum,
+    /// The node belongs to another cluster.
+    #[error("this is cluster {cluster}; check `cluster` in the node's configuration")]
+    WrongCluster {
+        /// The leader's cluster.
+        cluster: ClusterName,
+    },
+    /// The cluster has no such node.
+    #[error("the cluster has no node of this name; check `name` and `peers` in its configuration")]
+    UnknownNode,
+    /// Another start of this node is alive.
+    #[error(
+        "another agent runs under this node's name (boot {boot}); stop it, or give this one a name \
+         of its own"
+    )]
+    SecondBoot {
+        /// The boot that the leader knows.
+        boot: BootId,
+    },
+}
+
+/// The leader's answer to a heartbeat.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// The heartbeat that is answered.
+    pub seq: u64,
+    /// The term in which a quorum round was made for it.
+    pub term: Term,
+    /// What the node may hold. In neither list: drop at once.
+    pub grants: Vec<Grant>,
+    /// What the node must release: run its hooks, drop, confirm. With a grant beside it, it may
+    /// keep the address until the hooks have run.
+    pub releasing: Vec<VipEpoch>,
+}
