@@ -1,1 +1,57 @@
-fn main() {}
+//! The project's own commands: `cargo xtask <command>`.
+//!
+//! `verify` only reads and is what CI runs; `fix` writes. Neither runs the tests: those are
+//! plain `cargo test`, as the README says. Benchmarks come as further subcommands, each in a
+//! module of its own.
+
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a tool for the terminal that times its steps; nothing here decides anything"
+)]
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod dependencies;
+mod fix;
+mod licence;
+mod links;
+mod step;
+mod verify;
+mod walls;
+mod workspace;
+
+use workspace::Workspace;
+
+/// The project's own commands.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask", disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Check everything but the tests; change nothing. This is what CI runs
+    Verify(verify::Args),
+    /// Format the code and apply what clippy can repair by itself
+    Fix,
+}
+
+fn main() -> ExitCode {
+    let outcome = Workspace::find().and_then(|workspace| match Cli::parse().command {
+        Command::Verify(args) => verify::run(&workspace, &args),
+        Command::Fix => fix::run(&workspace),
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
