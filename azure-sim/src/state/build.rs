@@ -1,0 +1,111 @@
+//! From a configuration to a world.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use super::attachments::DataPlane;
+use super::config::{ConfigError, NicConfig, WorldConfig};
+use super::fault::Faults;
+use super::guid::Guids;
+use super::held::Held;
+use super::identity::Identity;
+use super::journal::Journal;
+use super::net::Prefix;
+use super::nic::{Goal, IpConfig, Nic, Provisioning};
+use super::operation::Operations;
+use super::vm::{Power, Vm};
+use super::world::World;
+
+impl World {
+    /// The world before anything has happened.
+    ///
+    /// # Errors
+    /// The configuration contradicts itself.
+    pub fn new(config: WorldConfig) -> Result<Self, ConfigError> {
+        config.check()?;
+        let mut world = Self {
+            settings: config.settings.clone(),
+            now: Duration::ZERO,
+            guids: Guids::new(config.seed),
+            nics: BTreeMap::new(),
+            vms: BTreeMap::new(),
+            identities: BTreeMap::new(),
+            operations: Operations::new(config.limits.operations),
+            cleaning: BTreeMap::new(),
+            data_plane: DataPlane::default(),
+            journal: Journal::new(config.limits.journal),
+            faults: Faults::default(),
+            held: Held::new(config.limits.held),
+            config,
+        };
+        for vm in world.config.vms.clone() {
+            let key = vm.name.to_ascii_lowercase();
+            let principal = vm.principal.unwrap_or_else(|| vm.name.clone());
+            let identity = Identity::new(vm.name.clone(), principal, &mut world.guids);
+            world.identities.insert(key.clone(), identity);
+            let vm = Vm {
+                vm_id: world.guids.next(),
+                name: vm.name,
+                zone: vm.zone,
+                power: Power::Running,
+                imds_fault: None,
+                events: Vec::new(),
+                incarnation: 1,
+            };
+            world.vms.insert(key, vm);
+        }
+        for (number, nic) in world.config.nics.clone().into_iter().enumerate() {
+            world.build_nic(number, nic);
+        }
+        Ok(world)
+    }
+
+    fn build_nic(&mut self, number: usize, config: NicConfig) {
+        let subnet_id = self.config.subnet_id(&config.virtual_network, &config.subnet);
+        let ip_config = |name: &str, address: Ipv4Addr, primary| IpConfig {
+            name: name.to_owned(),
+            block: Prefix::new(address, 32).expect("every address is a /32"),
+            written: address.to_string(),
+            subnet_id: subnet_id.clone(),
+            primary,
+            dynamic: primary,
+            properties: Map::new(),
+        };
+        let mut ip_configs = vec![ip_config("ipconfig1", config.primary_address, true)];
+        ip_configs.extend(config.secondary.iter().map(|(name, a)| ip_config(name, *a, false)));
+        let mut properties = Map::new();
+        properties.insert("enableIPForwarding".to_owned(), config.enable_ip_forwarding.into());
+        if let Some(group) = config.network_security_group {
+            properties.insert("networkSecurityGroup".to_owned(), json!({"id": group}));
+        }
+        let nic = Nic {
+            id: self.config.nic_id(&config.name),
+            mac: mac(number),
+            resource_guid: self.guids.next(),
+            etag: self.next_etag(),
+            goal: Goal {
+                location: self.config.location.clone(),
+                tags: config.tags.into_iter().map(|(k, v)| (k, Value::String(v))).collect(),
+                properties,
+                ip_configs,
+                network: config.virtual_network.to_ascii_lowercase(),
+            },
+            provisioning: Provisioning::Succeeded,
+            operation: None,
+            releasing: BTreeSet::new(),
+            vm: config.vm,
+            name: config.name,
+        };
+        let addresses = nic.goal.addresses();
+        self.data_plane.change_at(Duration::ZERO, &nic.goal.network, &nic.id, addresses);
+        self.data_plane.advance(Duration::ZERO);
+        self.nics.insert(nic.name.to_ascii_lowercase(), nic);
+    }
+}
+
+pub(crate) fn mac(number: usize) -> String {
+    format!("00-0D-3A-A5-{:02X}-{:02X}", (number >> 8) & 0xff, number & 0xff)
+}

@@ -1,0 +1,328 @@
+//! The world before anything has happened: one subscription, one resource group, its networks,
+//! VMs and NICs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+
+use super::net::Prefix;
+use super::settings::Settings;
+
+/// Everything a simulated world starts from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WorldConfig {
+    /// GUIDs, ETags and tokens derive from it; the same seed gives the same world.
+    pub seed: u64,
+    /// The wall clock, in Unix milliseconds, at `now` = 0.
+    pub started_unix_ms: u64,
+    /// Tenant GUID, as it stands in tokens.
+    pub tenant: String,
+    /// Subscription GUID.
+    pub subscription: String,
+    /// The one resource group.
+    pub resource_group: String,
+    /// The one region.
+    pub location: String,
+    /// Base of the URLs in answers; `None` = `http://` and the request's `Host`.
+    pub endpoint: Option<String>,
+    /// Virtual networks with their subnets.
+    pub virtual_networks: Vec<VirtualNetworkConfig>,
+    /// Virtual machines; each has one identity.
+    pub vms: Vec<VmConfig>,
+    /// Network interfaces.
+    pub nics: Vec<NicConfig>,
+    /// Behaviour; can be changed later.
+    pub settings: Settings,
+    /// Bounds of memory.
+    pub limits: Limits,
+}
+
+/// A virtual network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VirtualNetworkConfig {
+    /// Resource name.
+    pub name: String,
+    /// Its subnets.
+    pub subnets: Vec<SubnetConfig>,
+}
+
+/// A subnet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SubnetConfig {
+    /// Resource name, unique in its network.
+    pub name: String,
+    /// IPv4 prefix.
+    pub prefix: Prefix,
+}
+
+/// A virtual machine; its name is the node's name in this simulator.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VmConfig {
+    /// Resource name.
+    pub name: String,
+    /// Name of its managed identity in the journal; `None` = the VM's name.
+    #[serde(default)]
+    pub principal: Option<String>,
+    /// Availability zone, as IMDS tells it.
+    #[serde(default)]
+    pub zone: String,
+}
+
+/// A network interface.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NicConfig {
+    /// Resource name.
+    pub name: String,
+    /// The VM it is attached to.
+    #[serde(default)]
+    pub vm: Option<String>,
+    /// Virtual network.
+    pub virtual_network: String,
+    /// Subnet in it.
+    pub subnet: String,
+    /// Address of the primary ipConfiguration `ipconfig1`.
+    pub primary_address: Ipv4Addr,
+    /// Secondary ipConfigurations: name and address.
+    #[serde(default)]
+    pub secondary: BTreeMap<String, Ipv4Addr>,
+    /// Tags.
+    #[serde(default)]
+    pub tags: BTreeMap<String, String>,
+    /// `enableIPForwarding`.
+    #[serde(default)]
+    pub enable_ip_forwarding: bool,
+    /// Full id of a network security group.
+    #[serde(default)]
+    pub network_security_group: Option<String>,
+}
+
+/// Bounds of memory; the oldest goes first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Journal entries kept.
+    pub journal: usize,
+    /// Finished operations kept.
+    pub operations: usize,
+    /// Held requests, and answers to them that nobody fetched.
+    pub held: usize,
+    /// NICs; a PUT that would create one more is refused.
+    pub nics: usize,
+    /// Faults waiting to strike.
+    pub faults: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { journal: 10_000, operations: 1_000, held: 256, nics: 1_024, faults: 256 }
+    }
+}
+
+/// A configuration that describes no possible world.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// Two resources of one kind share a name.
+    #[error("two {kind} are named {name}")]
+    Duplicate {
+        /// Which kind.
+        kind: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// A NIC names something that is not there.
+    #[error("NIC {nic} names {kind} {name}, which does not exist")]
+    Missing {
+        /// The NIC.
+        nic: String,
+        /// Which kind.
+        kind: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// An address cannot be used.
+    #[error("NIC {nic}: address {address} {why}")]
+    Address {
+        /// The NIC.
+        nic: String,
+        /// The address.
+        address: Ipv4Addr,
+        /// What is wrong.
+        why: &'static str,
+    },
+}
+
+impl Default for WorldConfig {
+    fn default() -> Self {
+        Self {
+            seed: 1,
+            started_unix_ms: 1_760_000_000_000,
+            tenant: "72f988bf-0000-4000-8000-000000000001".to_owned(),
+            subscription: "00000000-0000-4000-8000-0000000000a5".to_owned(),
+            resource_group: "vipfence".to_owned(),
+            location: "westeurope".to_owned(),
+            endpoint: None,
+            virtual_networks: vec![VirtualNetworkConfig {
+                name: "vnet".to_owned(),
+                subnets: vec![SubnetConfig {
+                    name: "subnet".to_owned(),
+                    prefix: Prefix::new(Ipv4Addr::new(10, 5, 0, 0), 24)
+                        .expect("10.5.0.0/24 is a prefix"),
+                }],
+            }],
+            vms: Vec::new(),
+            nics: Vec::new(),
+            settings: Settings::default(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl WorldConfig {
+    /// VMs n1 to nN in subnet 10.5.0.0/24, with NICs n1-nic at 10.5.0.4 and so on.
+    #[must_use]
+    pub fn nodes(count: u8) -> Self {
+        let mut config = Self::default();
+        for i in 0..count {
+            let name = format!("n{}", u16::from(i) + 1);
+            let address = Ipv4Addr::new(10, 5, 0, i.saturating_add(4));
+            config = config.with_node(&name, address);
+        }
+        config
+    }
+
+    /// Adds a VM and its NIC `{name}-nic` in the first subnet.
+    #[must_use]
+    pub fn with_node(mut self, name: &str, address: Ipv4Addr) -> Self {
+        self.vms.push(VmConfig {
+            name: name.to_owned(),
+            principal: None,
+            zone: (self.vms.len() % 3 + 1).to_string(),
+        });
+        let nic = self.plain_nic(&format!("{name}-nic"), Some(name.to_owned()), address);
+        self.nics.push(nic);
+        self
+    }
+
+    /// Adds somebody else's NIC, without a VM, in the first subnet.
+    #[must_use]
+    pub fn with_stranger(mut self, nic: &str, address: Ipv4Addr) -> Self {
+        let nic = self.plain_nic(nic, None, address);
+        self.nics.push(nic);
+        self
+    }
+
+    fn plain_nic(&self, name: &str, vm: Option<String>, address: Ipv4Addr) -> NicConfig {
+        let network = self.virtual_networks.first();
+        NicConfig {
+            name: name.to_owned(),
+            vm,
+            virtual_network: network.map(|n| n.name.clone()).unwrap_or_default(),
+            subnet: network
+                .and_then(|n| n.subnets.first())
+                .map(|s| s.name.clone())
+                .unwrap_or_default(),
+            primary_address: address,
+            secondary: BTreeMap::new(),
+            tags: BTreeMap::new(),
+            enable_ip_forwarding: false,
+            network_security_group: None,
+        }
+    }
+
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        unique("virtual networks", self.virtual_networks.iter().map(|n| &n.name))?;
+        unique("VMs", self.vms.iter().map(|v| &v.name))?;
+        unique("NICs", self.nics.iter().map(|n| &n.name))?;
+        let mut taken = BTreeSet::new();
+        for nic in &self.nics {
+            let missing = |kind, name: &str| ConfigError::Missing {
+                nic: nic.name.clone(),
+                kind,
+                name: name.to_owned(),
+            };
+            if let Some(vm) = &nic.vm
+                && !self.vms.iter().any(|v| v.name == *vm)
+            {
+                return Err(missing("VM", vm));
+            }
+            let prefix = self
+                .virtual_networks
+                .iter()
+                .find(|n| n.name == nic.virtual_network)
+                .ok_or_else(|| missing("virtual network", &nic.virtual_network))?
+                .subnets
+                .iter()
+                .find(|s| s.name == nic.subnet)
+                .ok_or_else(|| missing("subnet", &nic.subnet))?
+                .prefix;
+            for address in nic.secondary.values().chain([&nic.primary_address]) {
+                let refuse =
+                    |why| ConfigError::Address { nic: nic.name.clone(), address: *address, why };
+                if !prefix.contains(*address) {
+                    return Err(refuse("is outside its subnet"));
+                }
+                if prefix.reserved(*address) {
+                    return Err(refuse("is reserved by Azure (first four and last of a subnet)"));
+                }
+                if !taken.insert((&nic.virtual_network, *address)) {
+                    return Err(refuse("is taken twice"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn group(&self) -> String {
+        format!("/subscriptions/{}/resourceGroups/{}", self.subscription, self.resource_group)
+    }
+
+    /// Full id of the resource group.
+    #[must_use]
+    pub fn resource_group_id(&self) -> String {
+        self.group()
+    }
+
+    /// Full id of a NIC.
+    #[must_use]
+    pub fn nic_id(&self, name: &str) -> String {
+        format!("{}/providers/Microsoft.Network/networkInterfaces/{name}", self.group())
+    }
+
+    /// Full id of a VM.
+    #[must_use]
+    pub fn vm_id(&self, name: &str) -> String {
+        format!("{}/providers/Microsoft.Compute/virtualMachines/{name}", self.group())
+    }
+
+    /// Full id of a virtual network.
+    #[must_use]
+    pub fn virtual_network_id(&self, name: &str) -> String {
+        format!("{}/providers/Microsoft.Network/virtualNetworks/{name}", self.group())
+    }
+
+    /// Full id of a subnet.
+    #[must_use]
+    pub fn subnet_id(&self, network: &str, subnet: &str) -> String {
+        format!("{}/subnets/{subnet}", self.virtual_network_id(network))
+    }
+}
+
+fn unique<'a>(
+    kind: &'static str,
+    names: impl Iterator<Item = &'a String>,
+) -> Result<(), ConfigError> {
+    let mut seen = BTreeSet::new();
+    for name in names {
+        // Names are compared without case, as ARM does.
+        if !seen.insert(name.to_ascii_lowercase()) {
+            return Err(ConfigError::Duplicate { kind, name: name.clone() });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,263 @@
+//! From a request to the resource it means: who asks, may they, does it exist.
+
+use serde_json::{Value, json};
+
+use super::error::ArmError;
+use super::http::{ArmRequest, ArmResponse, Target};
+use super::identity::{Identity, authenticate};
+use super::journal::Call;
+use super::route::{InGroup, InSubscription, Route};
+use super::world::World;
+use super::write::Write;
+
+/// A request whose sender is known.
+pub(crate) struct Asked<'a> {
+    pub(crate) request: &'a ArmRequest,
+    pub(crate) target: &'a Target,
+    pub(crate) base: String,
+    pub(crate) api_version: String,
+    identity: Identity,
+}
+
+impl Asked<'_> {
+    fn is(&self, method: &str) -> bool {
+        self.request.method == method
+    }
+
+    fn write(&self) -> Write<'_> {
+        Write {
+            body: self.request.body.as_ref(),
+            if_match: self.request.header("if-match"),
+            principal: Some(self.identity.principal.clone()),
+            node: Some(&self.identity.node),
+            base: self.base.clone(),
+            api_version: self.api_version.clone(),
+            takes: None,
+        }
+    }
+
+    /// 403 unless the identity may do this.
+    fn check_right(&self, action: &str) -> Result<(), ArmError> {
+        let rights = self.identity.rights;
+        let may = if action.ends_with("/read") { rights.read } else { rights.write };
+        let scope = self.request.path_and_query.split('?').next().unwrap_or_default();
+        if may {
+            return Ok(());
+        }
+        let Identity { client_id, object_id, .. } = &self.identity;
+        Err(ArmError::no_rights(client_id, object_id, action, scope))
+    }
+
+    fn method_not_allowed(&self) -> ArmError {
+        let message = format!("The method {} is not allowed here.", self.request.method);
+        ArmError::front_door(405, "MethodNotAllowed", message)
+    }
+}
+
+impl World {
+    pub(crate) fn dispatch(
+        &mut self,
+        request: &ArmRequest,
+        call: &mut Call,
+    ) -> Result<ArmResponse, ArmError> {
+        let target = Target::parse(&request.path_and_query);
+        let route = Route::parse(&target);
+        let base = self.base(request);
+        if route == Route::Endpoints {
+            return Ok(ArmResponse::new(200, self.endpoints(&base)));
+        }
+        let authorization = request.header("authorization");
+        let tenant = &self.config.tenant;
+        let identity =
+            authenticate(&self.identities, authorization, tenant, self.unix_ms())?.clone();
+        call.principal = Some(identity.principal.clone());
+        let Some(api_version) = target.parameter("api-version").filter(|v| !v.is_empty()) else {
+            return Err(ArmError::front_door(
+                400,
+                "MissingApiVersionParameter",
+                "The api-version query parameter (?api-version=) is required for all requests.",
+            ));
+        };
+        let api_version = api_version.to_owned();
+        let asked = Asked { request, target: &target, base, api_version, identity };
+        match route {
+            Route::Subscriptions if asked.is("GET") => {
+                Ok(ArmResponse::new(200, json!({"value": [self.subscription()]})))
+            }
+            Route::Subscription { subscription, within } => {
+                if !subscription.eq_ignore_ascii_case(&self.config.subscription) {
+                    return Err(ArmError::front_door(
+                        404,
+                        "SubscriptionNotFound",
+                        format!("The subscription '{subscription}' could not be found."),
+                    ));
+                }
+                self.in_subscription(&asked, within, call)
+            }
+            Route::Subscriptions => Err(asked.method_not_allowed()),
+            Route::Endpoints | Route::Unknown => Err(no_such_type(request)),
+        }
+    }
+
+    fn in_subscription(
+        &mut self,
+        asked: &Asked<'_>,
+        within: InSubscription,
+        call: &mut Call,
+    ) -> Result<ArmResponse, ArmError> {
+        match within {
+            InSubscription::Unknown => Err(no_such_type(asked.request)),
+            InSubscription::Group { group, within } => {
+                if !group.eq_ignore_ascii_case(&self.config.resource_group) {
+                    return Err(ArmError::front_door(
+                        404,
+                        "ResourceGroupNotFound",
+                        format!("Resource group '{group}' could not be found."),
+                    ));
+                }
+                self.in_group(asked, within, call)
+            }
+            _ if !asked.is("GET") => Err(asked.method_not_allowed()),
+            InSubscription::Itself => Ok(ArmResponse::new(200, self.subscription())),
+            InSubscription::Nics => {
+                asked.check_right("Microsoft.Network/networkInterfaces/read")?;
+                Ok(self.list_nics(asked))
+            }
+            // Polling needs no right of its own. [I]
+            InSubscription::Operation { guid } => self.poll(&guid),
+            InSubscription::OperationResult { guid } => self.poll_result(&guid),
+        }
+    }
+
+    fn in_group(
+        &mut self,
+        asked: &Asked<'_>,
+        within: InGroup,
+        call: &mut Call,
+    ) -> Result<ArmResponse, ArmError> {
+        match within {
+            InGroup::Nic(name) if !asked.is("GET") => self.change_nic(asked, &name, call),
+            InGroup::Unknown => Err(no_such_type(asked.request)),
+            _ if !asked.is("GET") => Err(asked.method_not_allowed()),
+            InGroup::Itself => Ok(ArmResponse::new(200, self.group())),
+            InGroup::Nics => {
+                asked.check_right("Microsoft.Network/networkInterfaces/read")?;
+                Ok(self.list_nics(asked))
+            }
+            InGroup::Nic(name) => {
+                asked.check_right("Microsoft.Network/networkInterfaces/read")?;
+                self.get_nic(&name)
+            }
+            InGroup::IpConfigs(nic) => {
+                asked.check_right("Microsoft.Network/networkInterfaces/ipconfigurations/read")?;
+                self.list_ip_configs(&nic)
+            }
+            InGroup::IpConfig(nic, name) => {
+                asked.check_right("Microsoft.Network/networkInterfaces/ipconfigurations/read")?;
+                self.get_ip_config(&nic, &name)
+            }
+            InGroup::Network(name) => {
+                asked.check_right("Microsoft.Network/virtualNetworks/read")?;
+                self.get_network(&name)
+            }
+            InGroup::Subnet(network, name) => {
+                asked.check_right("Microsoft.Network/virtualNetworks/subnets/read")?;
+                self.get_subnet(&network, &name)
+            }
+            InGroup::CheckAddress(network) => {
+                asked.check_right(
+                    "Microsoft.Network/virtualNetworks/checkIpAddressAvailability/read",
+                )?;
+                self.check_address(&network, asked.target.parameter("ipaddress"))
+            }
+            InGroup::Vms => {
+                asked.check_right("Microsoft.Compute/virtualMachines/read")?;
+                Ok(self.list_vms())
+            }
+            InGroup::Vm(name) => {
+                asked.check_right("Microsoft.Compute/virtualMachines/read")?;
+                let expand = asked.target.parameter("$expand");
+                self.get_vm(&name, expand.is_some_and(|e| e.eq_ignore_ascii_case("instanceView")))
+            }
+        }
+    }
+
+    fn change_nic(
+        &mut self,
+        asked: &Asked<'_>,
+        name: &str,
+        call: &mut Call,
+    ) -> Result<ArmResponse, ArmError> {
+        match asked.request.method.as_str() {
+            "PUT" => {
+                asked.check_right("Microsoft.Network/networkInterfaces/write")?;
+                self.put_nic(name, &asked.write(), call)
+            }
+            "PATCH" => {
+                asked.check_right("Microsoft.Network/networkInterfaces/write")?;
+                self.find_nic(name)?;
+                self.patch_nic(&name.to_ascii_lowercase(), &asked.write())
+            }
+            "DELETE" => {
+                asked.check_right("Microsoft.Network/networkInterfaces/delete")?;
+                self.delete_nic(name, &asked.write(), call)
+            }
+            _ => Err(asked.method_not_allowed()),
+        }
+    }
+
+    /// Scheme and host of URLs in answers.
+    fn base(&self, request: &ArmRequest) -> String {
+        match (&self.config.endpoint, request.header("host")) {
+            (Some(endpoint), _) => endpoint.trim_end_matches('/').to_owned(),
+            (None, Some(host)) => format!("http://{host}"),
+            (None, None) => "https://management.azure.com".to_owned(),
+        }
+    }
+
+    /// What `az cloud register` reads; one object with `authentication` and `suffixes`. `[W]`
+    fn endpoints(&self, base: &str) -> Value {
+        json!({
+            "name": "AzureSim",
+            "portal": base,
+            "authentication": {
+                "loginEndpoint": base,
+                "audiences": ["https://management.core.windows.net/", "https://management.azure.com/"],
+                "tenant": self.config.tenant,
+                "identityProvider": "AAD",
+            },
+            "resourceManager": base,
+            "suffixes": {},
+        })
+    }
+
+    fn subscription(&self) -> Value {
+        json!({
+            "id": format!("/subscriptions/{}", self.config.subscription),
+            "subscriptionId": self.config.subscription,
+            "tenantId": self.config.tenant,
+            "displayName": "azure-sim",
+            "state": "Enabled",
+            "authorizationSource": "RoleBased",
+        })
+    }
+
+    fn group(&self) -> Value {
+        json!({
+            "id": self.config.resource_group_id(),
+            "name": self.config.resource_group,
+            "type": "Microsoft.Resources/resourceGroups",
+            "location": self.config.location,
+            "properties": {"provisioningState": "Succeeded"},
+        })
+    }
+}
+
+fn no_such_type(request: &ArmRequest) -> ArmError {
+    let path = request.path_and_query.split('?').next().unwrap_or_default();
+    ArmError::front_door(
+        404,
+        "InvalidResourceType",
+        format!("The simulator knows no resource type at '{path}'."),
+    )
+}

@@ -1,0 +1,46 @@
+//! The pure state machine: no clock, no randomness, no I/O, no tokio.
+
+mod admin;
+mod attachments;
+mod build;
+mod config;
+mod dispatch;
+mod effect;
+mod error;
+mod fault;
+mod guid;
+mod held;
+mod http;
+mod identity;
+mod imds;
+mod journal;
+mod net;
+mod nic;
+mod obey;
+mod operation;
+mod plan;
+mod read;
+mod route;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod view;
+mod vm;
+mod wall;
+mod world;
+mod write;
+
+pub use admin::{AdminCommand, AdminError, AdminReply, THIRD_PARTY};
+pub use attachments::{AttachmentChange, Attachments};
+pub use config::{
+    ConfigError, Limits, NicConfig, SubnetConfig, VirtualNetworkConfig, VmConfig, WorldConfig,
+};
+pub use fault::{Fault, FaultEffect};
+pub use http::{ArmRequest, ArmResponse};
+pub use identity::Rights;
+pub use journal::{Call, JournalEntry, JournalEvent};
+pub use net::{Prefix, PrefixError};
+pub use settings::{AddressFreed, ConcurrentWrite, PatchTags, Settings};
+pub use view::{HeldStatus, NicStatus, Status, VmStatus};
+pub use vm::{ImdsFault, Power};
+pub use world::{ArmOutcome, HoldId, LostAnswer, World};

@@ -1,0 +1,213 @@
+//! What the commands of the tester do.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use super::admin::{AdminCommand, AdminError, AdminReply, THIRD_PARTY};
+use super::fault::Fault;
+use super::journal::{Call, JournalEvent};
+use super::operation::OperationStatus;
+use super::settings::Settings;
+use super::vm::Vm;
+use super::world::{HoldId, World};
+use super::write::{Write, canceled};
+
+impl World {
+    /// Does what the tester wants.
+    ///
+    /// # Errors
+    /// The command names something that does not exist; nothing was done then.
+    pub fn admin(
+        &mut self,
+        now: Duration,
+        command: AdminCommand,
+    ) -> Result<AdminReply, AdminError> {
+        self.advance(now);
+        let text = serde_json::to_string(&command).unwrap_or_default();
+        let reply = self.obey(command)?;
+        self.note(JournalEvent::Admin { command: text });
+        // What has become due by the command happens now.
+        self.advance(now);
+        Ok(reply)
+    }
+
+    fn obey(&mut self, command: AdminCommand) -> Result<AdminReply, AdminError> {
+        match command {
+            AdminCommand::SetOperationMs { ms } => {
+                self.settings.operation_ms = ms;
+                self.settings.detach_operation_ms = None;
+            }
+            AdminCommand::ChangeSettings { changes } => self.change_settings(changes)?,
+            AdminCommand::AddFault { fault } => self.add_fault(fault)?,
+            AdminCommand::ClearFaults => self.faults.clear(),
+            AdminCommand::Release { hold } => return self.release(hold),
+            AdminCommand::Freeze { nic } => self.freeze(nic, true)?,
+            AdminCommand::Unfreeze { nic } => self.freeze(nic, false)?,
+            AdminCommand::ThirdPartyAttach { nic, address, ip_config, immediate } => {
+                let name = ip_config.unwrap_or_else(|| format!("third-party-{address}"));
+                return self.third_party(&nic, immediate, |configs| {
+                    let subnet = configs
+                        .first()
+                        .map(|first| first["properties"]["subnet"].clone())
+                        .unwrap_or_default();
+                    configs.push(json!({"name": name, "properties": {
+                        "privateIPAddress": address,
+                        "privateIPAllocationMethod": "Static",
+                        "subnet": subnet,
+                    }}));
+                });
+            }
+            AdminCommand::ThirdPartyDetach { nic, address, immediate } => {
+                let address = json!(address);
+                return self.third_party(&nic, immediate, |configs| {
+                    configs.retain(|c| c["properties"]["privateIPAddress"] != address);
+                });
+            }
+            AdminCommand::DeleteNic { nic } => {
+                let key = self.nic_key(&nic)?;
+                self.remove_nic(&key);
+            }
+            AdminCommand::SetPower { node, power } => self.vm_mut(&node)?.power = power,
+            AdminCommand::SetImds { node, fault } => self.vm_mut(&node)?.imds_fault = fault,
+            AdminCommand::SetRights { node, rights } => {
+                let key = self.vm_key(&node)?;
+                if let Some(identity) = self.identities.get_mut(&key) {
+                    identity.rights = rights;
+                }
+            }
+            AdminCommand::RevokeTokens { node } => {
+                let key = self.vm_key(&node)?;
+                if let Some(identity) = self.identities.get_mut(&key) {
+                    identity.forget_tokens();
+                }
+            }
+            AdminCommand::ScheduleEvent { node, event, in_ms } => {
+                let not_before = self.unix_ms().saturating_add(in_ms);
+                let key = self.vm_key(&node)?;
+                if let Some(vm) = self.vms.get_mut(&key) {
+                    vm.schedule(event, not_before, &mut self.guids);
+                }
+            }
+            AdminCommand::EndEvents { node } => self.vm_mut(&node)?.end_events(),
+        }
+        Ok(AdminReply::Done)
+    }
+
+    fn add_fault(&mut self, fault: Fault) -> Result<(), AdminError> {
+        let waiting = self.faults.waiting().len();
+        if waiting >= self.config.limits.faults {
+            return Err(AdminError::TooManyFaults(waiting));
+        }
+        self.faults.add(fault);
+        Ok(())
+    }
+
+    fn freeze(&mut self, nic: Option<String>, frozen: bool) -> Result<(), AdminError> {
+        let key = nic.map(|nic| self.nic_key(&nic)).transpose()?;
+        let operations = &mut self.operations;
+        match (key, frozen) {
+            (None, true) => operations.all_frozen = true,
+            (None, false) => {
+                operations.all_frozen = false;
+                operations.frozen.clear();
+            }
+            (Some(key), true) => drop(operations.frozen.insert(key)),
+            (Some(key), false) => drop(operations.frozen.remove(&key)),
+        }
+        Ok(())
+    }
+
+    fn change_settings(&mut self, changes: Map<String, Value>) -> Result<(), AdminError> {
+        let bad = |error: serde_json::Error| AdminError::BadSettings(error.to_string());
+        let mut all = serde_json::to_value(&self.settings).map_err(bad)?;
+        if let Some(all) = all.as_object_mut() {
+            all.extend(changes);
+        }
+        self.settings = serde_json::from_value::<Settings>(all).map_err(bad)?;
+        Ok(())
+    }
+
+    fn release(&mut self, hold: Option<HoldId>) -> Result<AdminReply, AdminError> {
+        let holds = match hold {
+            Some(hold) if self.held.contains(hold) => vec![hold],
+            Some(hold) => return Err(AdminError::UnknownHold(hold.0)),
+            None => self.held.ids(),
+        };
+        for hold in &holds {
+            self.process_held(*hold);
+        }
+        Ok(AdminReply::Released { holds })
+    }
+
+    /// GET, edit, PUT the whole NIC without `If-Match`, as `az` does. `[W]`
+    fn third_party(
+        &mut self,
+        nic: &str,
+        immediate: bool,
+        edit: impl FnOnce(&mut Vec<Value>),
+    ) -> Result<AdminReply, AdminError> {
+        let key = self.nic_key(nic)?;
+        let (name, mut body) = {
+            let nic = &self.nics[&key];
+            (nic.name.clone(), self.nic_document(nic))
+        };
+        if let Some(configs) = body["properties"]["ipConfigurations"].as_array_mut() {
+            edit(configs);
+        }
+        let write = Write {
+            body: Some(&body),
+            if_match: None,
+            principal: Some(THIRD_PARTY.to_owned()),
+            node: None,
+            base: "https://management.azure.com".to_owned(),
+            api_version: "2024-05-01".to_owned(),
+            takes: immediate.then_some(Duration::ZERO),
+        };
+        let mut call = Call {
+            principal: Some(THIRD_PARTY.to_owned()),
+            method: "PUT".to_owned(),
+            resource: self.nics[&key].id.clone(),
+            ..Call::default()
+        };
+        let response = match self.put_nic(&name, &write, &mut call) {
+            Ok(response) => response,
+            Err(error) => error.response(),
+        };
+        call.status = response.status;
+        call.error_code = response.error_code().map(str::to_owned);
+        self.note(JournalEvent::Write(call));
+        Ok(AdminReply::Answer { response })
+    }
+
+    pub(crate) fn remove_nic(&mut self, key: &str) {
+        let Some(nic) = self.nics.remove(key) else { return };
+        if let Some(guid) = &nic.operation {
+            // [I]
+            let why = canceled("The resource was deleted.");
+            self.end_operation(guid, OperationStatus::Canceled(why));
+        }
+        self.operations.frozen.remove(key);
+        let addresses = nic.goal.addresses().union(&nic.releasing).copied().collect();
+        self.free(&nic.goal.network, addresses);
+        self.change_data_plane(&nic.goal.network, &nic.id, BTreeSet::new());
+    }
+
+    fn nic_key(&self, name: &str) -> Result<String, AdminError> {
+        let key = name.to_ascii_lowercase();
+        let known = self.nics.contains_key(&key);
+        known.then_some(key).ok_or_else(|| AdminError::UnknownNic(name.to_owned()))
+    }
+
+    fn vm_key(&self, name: &str) -> Result<String, AdminError> {
+        let key = name.to_ascii_lowercase();
+        let known = self.vms.contains_key(&key);
+        known.then_some(key).ok_or_else(|| AdminError::UnknownNode(name.to_owned()))
+    }
+
+    fn vm_mut(&mut self, name: &str) -> Result<&mut Vm, AdminError> {
+        let unknown = || AdminError::UnknownNode(name.to_owned());
+        self.vms.get_mut(&name.to_ascii_lowercase()).ok_or_else(unknown)
+    }
+}

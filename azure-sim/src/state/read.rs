@@ -1,0 +1,233 @@
+//! Reads: NICs, ipConfigurations, networks, VMs, operations, free addresses.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::config::{SubnetConfig, VirtualNetworkConfig};
+use super::dispatch::Asked;
+use super::error::ArmError;
+use super::http::ArmResponse;
+use super::nic::Nic;
+use super::operation::{Operation, OperationStatus};
+use super::vm::{Power, Vm};
+use super::world::World;
+
+/// Addresses that `CheckIPAddressAvailability` proposes. `[W]`
+const PROPOSALS: usize = 5;
+
+impl World {
+    pub(crate) fn find_nic(&self, name: &str) -> Result<&Nic, ArmError> {
+        self.nics
+            .get(&name.to_ascii_lowercase())
+            .ok_or_else(|| self.not_found("Microsoft.Network/networkInterfaces", name))
+    }
+
+    fn not_found(&self, kind: &str, name: &str) -> ArmError {
+        ArmError::resource_not_found(kind, name, &self.config.resource_group)
+    }
+
+    /// Every GET of a NIC has its ETag as a header. `[W]`
+    pub(crate) fn get_nic(&self, name: &str) -> Result<ArmResponse, ArmError> {
+        let nic = self.find_nic(name)?;
+        Ok(ArmResponse::new(200, self.nic_document(nic)).with_header("ETag", &nic.etag))
+    }
+
+    pub(crate) fn list_nics(&self, asked: &Asked<'_>) -> ArmResponse {
+        let skip = asked.target.parameter("$skiptoken").and_then(|skip| skip.parse().ok());
+        let skip: usize = skip.unwrap_or(0);
+        let page = self.settings.page_size.unwrap_or(usize::MAX).max(1);
+        let documents = self.nics.values().map(|nic| self.nic_document(nic));
+        let mut body = json!({"value": documents.skip(skip).take(page).collect::<Value>()});
+        let next = skip.saturating_add(page);
+        if next < self.nics.len() {
+            let path = asked.request.path_and_query.split('?').next().unwrap_or_default();
+            body["nextLink"] = json!(format!(
+                "{}{path}?api-version={}&$skipToken={next}",
+                asked.base, asked.api_version
+            ));
+        }
+        ArmResponse::new(200, body)
+    }
+
+    pub(crate) fn list_ip_configs(&self, nic: &str) -> Result<ArmResponse, ArmError> {
+        let nic = self.find_nic(nic)?;
+        Ok(ArmResponse::new(200, json!({"value": nic.ip_configs()})))
+    }
+
+    pub(crate) fn get_ip_config(&self, nic: &str, name: &str) -> Result<ArmResponse, ArmError> {
+        let nic = self.find_nic(nic)?;
+        let mut configs = nic.goal.ip_configs.iter();
+        let config = configs.find(|c| c.name.eq_ignore_ascii_case(name)).ok_or_else(|| {
+            // [R] the network provider's own words for what lies below a resource.
+            let id = nic.ip_config_id(name);
+            ArmError::network(404, "NotFound", format!("Resource {id} not found."))
+        })?;
+        Ok(ArmResponse::new(200, nic.ip_config(config)).with_header("ETag", &nic.etag))
+    }
+
+    fn find_network(&self, name: &str) -> Result<&VirtualNetworkConfig, ArmError> {
+        let mut networks = self.config.virtual_networks.iter();
+        networks
+            .find(|network| network.name.eq_ignore_ascii_case(name))
+            .ok_or_else(|| self.not_found("Microsoft.Network/virtualNetworks", name))
+    }
+
+    pub(crate) fn get_network(&self, name: &str) -> Result<ArmResponse, ArmError> {
+        let network = self.find_network(name)?;
+        let prefixes: Vec<String> = network.subnets.iter().map(|s| s.prefix.to_string()).collect();
+        let subnets = network.subnets.iter().map(|subnet| self.subnet(network, subnet));
+        Ok(ArmResponse::new(
+            200,
+            json!({
+                "name": network.name,
+                "id": self.config.virtual_network_id(&network.name),
+                "type": "Microsoft.Network/virtualNetworks",
+                "location": self.config.location,
+                "properties": {
+                    "provisioningState": "Succeeded",
+                    "addressSpace": {"addressPrefixes": prefixes},
+                    "subnets": subnets.collect::<Value>(),
+                },
+            }),
+        ))
+    }
+
+    pub(crate) fn get_subnet(&self, network: &str, name: &str) -> Result<ArmResponse, ArmError> {
+        let network = self.find_network(network)?;
+        let subnet = network.subnets.iter().find(|s| s.name.eq_ignore_ascii_case(name));
+        let subnet = subnet.ok_or_else(|| {
+            let id = self.config.subnet_id(&network.name, name);
+            ArmError::network(404, "NotFound", format!("Resource {id} not found."))
+        })?;
+        Ok(ArmResponse::new(200, self.subnet(network, subnet)))
+    }
+
+    fn subnet(&self, network: &VirtualNetworkConfig, subnet: &SubnetConfig) -> Value {
+        json!({
+            "name": subnet.name,
+            "id": self.config.subnet_id(&network.name, &subnet.name),
+            "type": "Microsoft.Network/virtualNetworks/subnets",
+            "properties": {
+                "provisioningState": "Succeeded",
+                "addressPrefix": subnet.prefix,
+            },
+        })
+    }
+
+    /// `[W]`; for an address outside every subnet `[I]`.
+    pub(crate) fn check_address(
+        &self,
+        network: &str,
+        address: Option<&str>,
+    ) -> Result<ArmResponse, ArmError> {
+        let network = self.find_network(network)?;
+        let address: Ipv4Addr = address.and_then(|a| a.parse().ok()).ok_or_else(|| {
+            ArmError::network(400, "InvalidIPAddressFormat", "ipAddress is missing or no address.")
+        })?;
+        let subnet = network.subnets.iter().find(|s| s.prefix.contains(address));
+        let prefix = subnet.map(|subnet| subnet.prefix).ok_or_else(|| {
+            ArmError::network(
+                400,
+                "PrivateIPAddressNotInAnySubnet",
+                format!(
+                    "Private static IP address {address} does not belong to any subnet of virtual \
+                     network {}.",
+                    network.name
+                ),
+            )
+        })?;
+        let key = network.name.to_ascii_lowercase();
+        // No NIC has an empty name: these are the addresses of all of them.
+        let taken = self.taken_by_others("").remove(&key).unwrap_or_default();
+        let is_free = |address: &Ipv4Addr| {
+            !taken.contains_key(address) && !self.cleaning.contains_key(&(key.clone(), *address))
+        };
+        let reserved = prefix.reserved(address);
+        let body = if !reserved && is_free(&address) {
+            json!({"available": true, "isPlatformReserved": false})
+        } else {
+            let others: Vec<Ipv4Addr> = prefix.usable().filter(is_free).take(PROPOSALS).collect();
+            json!({
+                "available": false,
+                "availableIPAddresses": others,
+                "isPlatformReserved": reserved,
+            })
+        };
+        Ok(ArmResponse::new(200, body))
+    }
+
+    pub(crate) fn list_vms(&self) -> ArmResponse {
+        let vms: Value = self.vms.values().map(|vm| self.vm(vm, false)).collect();
+        ArmResponse::new(200, json!({"value": vms}))
+    }
+
+    pub(crate) fn get_vm(&self, name: &str, with_view: bool) -> Result<ArmResponse, ArmError> {
+        let vm = self.vms.get(&name.to_ascii_lowercase());
+        let vm = vm.ok_or_else(|| self.not_found("Microsoft.Compute/virtualMachines", name))?;
+        Ok(ArmResponse::new(200, self.vm(vm, with_view)))
+    }
+
+    fn vm(&self, vm: &Vm, with_view: bool) -> Value {
+        let nics = self.nics.values().filter(|nic| nic.vm.as_ref() == Some(&vm.name));
+        let nics = nics
+            .enumerate()
+            .map(|(i, nic)| json!({"id": nic.id, "properties": {"primary": i == 0}}));
+        let mut body = json!({
+            "name": vm.name,
+            "id": self.config.vm_id(&vm.name),
+            "type": "Microsoft.Compute/virtualMachines",
+            "location": self.config.location,
+            "zones": [vm.zone],
+            "properties": {
+                "provisioningState": "Succeeded",
+                "vmId": vm.vm_id,
+                "networkProfile": {"networkInterfaces": nics.collect::<Value>()},
+            },
+        });
+        if with_view {
+            let power = match vm.power {
+                Power::Running => "running",
+                Power::Stopped => "stopped",
+                Power::Deallocated => "deallocated",
+            };
+            body["properties"]["instanceView"] = json!({"statuses": [
+                {"code": "ProvisioningState/succeeded", "level": "Info"},
+                {"code": format!("PowerState/{power}"), "level": "Info"},
+            ]});
+        }
+        body
+    }
+
+    fn operation(&self, guid: &str) -> Result<&Operation, ArmError> {
+        let early = Duration::from_millis(self.settings.early_operation_404_ms);
+        let operation = self.operations.get(guid);
+        operation.filter(|operation| self.now >= operation.accepted + early).ok_or_else(|| {
+            // [R] the status, [I] code and text.
+            ArmError::network(404, "NotFound", format!("Operation {guid} not found."))
+        })
+    }
+
+    /// `{"status"}` and nothing else, plus `error` on failure. `[W]`
+    pub(crate) fn poll(&self, guid: &str) -> Result<ArmResponse, ArmError> {
+        let operation = self.operation(guid)?;
+        let mut body = json!({"status": operation.status.as_str()});
+        if let Some(error) = operation.status.error() {
+            body["error"] = error.value();
+        }
+        let answer = ArmResponse::new(200, body);
+        Ok(match self.settings.retry_after_s {
+            Some(seconds) if operation.status == OperationStatus::Running => {
+                answer.with_header("Retry-After", seconds.to_string())
+            }
+            Some(_) | None => answer,
+        })
+    }
+
+    /// What `Location` of a DELETE leads to. `[I]`
+    pub(crate) fn poll_result(&self, guid: &str) -> Result<ArmResponse, ArmError> {
+        let running = self.operation(guid)?.status == OperationStatus::Running;
+        Ok(ArmResponse::empty(if running { 202 } else { 204 }))
+    }
+}

@@ -1,0 +1,117 @@
+//! Which resource a path means. ARM compares paths without case. `[S]`
+
+use super::http::Target;
+
+/// What a path names; resource names in the case they came in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Route {
+    /// `/metadata/endpoints`
+    Endpoints,
+    /// `/subscriptions`
+    Subscriptions,
+    /// Something in a subscription.
+    Subscription { subscription: String, within: InSubscription },
+    /// Anything else.
+    Unknown,
+}
+
+/// A resource below a subscription.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum InSubscription {
+    Itself,
+    Nics,
+    Operation { guid: String },
+    OperationResult { guid: String },
+    Group { group: String, within: InGroup },
+    Unknown,
+}
+
+/// A resource in a resource group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum InGroup {
+    Itself,
+    Nics,
+    Nic(String),
+    IpConfigs(String),
+    IpConfig(String, String),
+    Network(String),
+    Subnet(String, String),
+    CheckAddress(String),
+    Vms,
+    Vm(String),
+    Unknown,
+}
+
+impl Route {
+    pub(crate) fn parse(target: &Target) -> Self {
+        let lower: Vec<String> = target.segments.iter().map(|s| s.to_ascii_lowercase()).collect();
+        let lower: Vec<&str> = lower.iter().map(String::as_str).collect();
+        let name = |i: usize| target.segments[i].clone();
+        match lower.as_slice() {
+            ["metadata", "endpoints"] => Self::Endpoints,
+            ["subscriptions"] => Self::Subscriptions,
+            ["subscriptions", _, rest @ ..] => {
+                Self::Subscription { subscription: name(1), within: in_subscription(rest, name) }
+            }
+            _ => Self::Unknown,
+        }
+    }
+}
+
+fn in_subscription(rest: &[&str], name: impl Fn(usize) -> String) -> InSubscription {
+    match rest {
+        [] => InSubscription::Itself,
+        ["providers", "microsoft.network", "networkinterfaces"] => InSubscription::Nics,
+        ["providers", "microsoft.network", "locations", _, "operations", _] => {
+            InSubscription::Operation { guid: name(7) }
+        }
+        ["providers", "microsoft.network", "locations", _, "operationresults", _] => {
+            InSubscription::OperationResult { guid: name(7) }
+        }
+        ["resourcegroups", _, rest @ ..] => {
+            InSubscription::Group { group: name(3), within: in_group(rest, name) }
+        }
+        _ => InSubscription::Unknown,
+    }
+}
+
+fn in_group(rest: &[&str], name: impl Fn(usize) -> String) -> InGroup {
+    match rest {
+        [] => InGroup::Itself,
+        ["providers", "microsoft.network", rest @ ..] => match rest {
+            ["networkinterfaces"] => InGroup::Nics,
+            ["networkinterfaces", _] => InGroup::Nic(name(7)),
+            ["networkinterfaces", _, "ipconfigurations"] => InGroup::IpConfigs(name(7)),
+            ["networkinterfaces", _, "ipconfigurations", _] => InGroup::IpConfig(name(7), name(9)),
+            ["virtualnetworks", _] => InGroup::Network(name(7)),
+            ["virtualnetworks", _, "checkipaddressavailability"] => InGroup::CheckAddress(name(7)),
+            ["virtualnetworks", _, "subnets", _] => InGroup::Subnet(name(7), name(9)),
+            _ => InGroup::Unknown,
+        },
+        ["providers", "microsoft.compute", "virtualmachines"] => InGroup::Vms,
+        ["providers", "microsoft.compute", "virtualmachines", _] => InGroup::Vm(name(7)),
+        _ => InGroup::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_compared_without_case_and_names_keep_theirs() {
+        let route = Route::parse(&Target::parse(
+            "/SUBSCRIPTIONS/S/resourcegroups/Rg/Providers/microsoft.network/NetworkInterfaces/N1-Nic",
+        ));
+        assert_eq!(
+            route,
+            Route::Subscription {
+                subscription: "S".to_owned(),
+                within: InSubscription::Group {
+                    group: "Rg".to_owned(),
+                    within: InGroup::Nic("N1-Nic".to_owned()),
+                },
+            }
+        );
+    }
+}
