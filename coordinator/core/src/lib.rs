@@ -1,3 +1,24 @@
-//! The pure machines of the coordinator (being built).
+//! The pure machines of the coordinator: the Registry that every node replicates, and the Mover and
+//! NicWriters of the leader, joined in one [`Coordinator`].
+//!
+//! Nothing here reads a clock, waits, talks to a network or draws a random number: time comes in as
+//! a `Clocks` reading, what is to be done comes out as an effect, and the shells in
+//! `vipfence-coordinator` carry it out in order. The same code runs in the deterministic world.
+
+mod ask;
+mod coordinator;
+mod mover;
+mod nic;
 mod registry;
-pub use registry::{Applied, Command, Registry};
+mod survey;
+
+pub use ask::{Ask, AskError, MovePlan, PlannedWrite, Reply};
+pub use coordinator::{
+    AskId, BeatId, Confirmed, Coordinator, Effect, Input, ProposalId, ProposeFault, RoundId, Setup,
+};
+pub use mover::{NodeState, NodeView};
+pub use nic::{
+    AzureError, Edit, EditRefused, HttpAnswer, HttpFault, HttpId, HttpRequest, HttpResult,
+    IpConfig, Malformed, Method, NicDocument, Problem, ProblemKind, Provisioning, SendBefore,
+};
+pub use registry::*;

@@ -28,12 +28,7 @@ impl Clocks {
     #[must_use]
     pub fn all_at(at: Duration) -> Self {
         let us = u64::try_from(at.as_micros()).unwrap_or(u64::MAX);
-        Self {
-            wall_us: us,
-            boot_us: us,
-            mono_us: us,
-            raw_us: us,
-        }
+        Self { wall_us: us, boot_us: us, mono_us: us, raw_us: us }
     }
 
     /// The reading a time span later, if every clock runs at rate 1.
@@ -102,12 +97,7 @@ mod tests {
     use super::*;
 
     fn at(wall: u64, boot: u64, mono: u64, raw: u64) -> Clocks {
-        Clocks {
-            wall_us: wall,
-            boot_us: boot,
-            mono_us: mono,
-            raw_us: raw,
-        }
+        Clocks { wall_us: wall, boot_us: boot, mono_us: mono, raw_us: raw }
     }
 
     #[test]

@@ -30,11 +30,7 @@ pub struct InvalidName {
 pub fn validate_name(what: &'static str, given: &str) -> Result<Arc<str>, InvalidName> {
     let fail = |problem| {
         let given = given.chars().take(80).collect();
-        Err(InvalidName {
-            what,
-            given,
-            problem,
-        })
+        Err(InvalidName { what, given, problem })
     };
     let name = given.to_ascii_lowercase();
     if name.is_empty() {
@@ -43,10 +39,7 @@ pub fn validate_name(what: &'static str, given: &str) -> Result<Arc<str>, Invali
     if name.len() > 63 {
         return fail("it is longer than 63 characters");
     }
-    if !name
-        .bytes()
-        .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-    {
+    if !name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') {
         return fail("it has a character that is not allowed");
     }
     if name.starts_with('-') || name.ends_with('-') {
@@ -181,10 +174,7 @@ impl NicId {
     #[must_use]
     pub fn new(id: &str) -> Self {
         let written = id.trim_end_matches('/');
-        Self {
-            written: written.into(),
-            folded: written.to_ascii_lowercase().into(),
-        }
+        Self { written: written.into(), folded: written.to_ascii_lowercase().into() }
     }
 
     /// The id as it was written.
@@ -275,10 +265,7 @@ mod tests {
 
     #[test]
     fn names_are_folded_and_checked() {
-        assert_eq!(
-            NodeId::new("Node-A").map(|n| n.to_string()),
-            Ok("node-a".to_owned())
-        );
+        assert_eq!(NodeId::new("Node-A").map(|n| n.to_string()), Ok("node-a".to_owned()));
         for bad in ["", "-a", "a-", "a_b", "a.b", "ä", &"x".repeat(64)] {
             let error = NodeId::new(bad).expect_err(bad);
             assert!(error.to_string().contains("use 1 to 63"), "{error}");

@@ -56,11 +56,7 @@ impl MoveId {
     /// Reads the form that `Display` writes (`move-7`); the bare number is understood as well.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        text.strip_prefix("move-")
-            .unwrap_or(text)
-            .parse()
-            .ok()
-            .map(Self)
+        text.strip_prefix("move-").unwrap_or(text).parse().ok().map(Self)
     }
 }
 

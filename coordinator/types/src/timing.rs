@@ -61,9 +61,9 @@ impl FromStr for Profile {
             "standard" => Ok(Self::Standard),
             "tolerant" => Ok(Self::Tolerant),
             "custom" => Ok(Self::Custom),
-            other => Err(format!(
-                "profile \"{other}\" is not known: use fast, standard or tolerant"
-            )),
+            other => {
+                Err(format!("profile \"{other}\" is not known: use fast, standard or tolerant"))
+            }
         }
     }
 }
@@ -197,10 +197,7 @@ impl Timing {
             + 2 * self.rpc_timeout_ms()
             + 1_000;
         if needed_ms > self.lease_ttl_ms {
-            return Err(TimingError::LeaseTooShort {
-                lease_ttl_ms: self.lease_ttl_ms,
-                needed_ms,
-            });
+            return Err(TimingError::LeaseTooShort { lease_ttl_ms: self.lease_ttl_ms, needed_ms });
         }
         Ok(())
     }
@@ -221,9 +218,7 @@ impl Timing {
     /// draw the same one (openraft draws once per process).
     #[must_use]
     pub fn election_value_ms(&self, rank: usize, voters: usize) -> u64 {
-        let steps = u64::try_from(voters.saturating_sub(1))
-            .unwrap_or(u64::MAX)
-            .max(1);
+        let steps = u64::try_from(voters.saturating_sub(1)).unwrap_or(u64::MAX).max(1);
         let rank = u64::try_from(rank).unwrap_or(u64::MAX).min(steps);
         self.election_min_ms + (self.election_max_ms - self.election_min_ms) * rank / steps
     }
@@ -273,18 +268,9 @@ mod tests {
 
     #[test]
     fn a_lease_too_short_for_an_election_is_refused_with_the_figures() {
-        let timing = Timing {
-            lease_ttl_ms: 3_000,
-            ..Timing::of(Profile::Fast)
-        };
+        let timing = Timing { lease_ttl_ms: 3_000, ..Timing::of(Profile::Fast) };
         let error = timing.check().expect_err("too short");
-        assert_eq!(
-            error,
-            TimingError::LeaseTooShort {
-                lease_ttl_ms: 3_000,
-                needed_ms: 3_525
-            }
-        );
+        assert_eq!(error, TimingError::LeaseTooShort { lease_ttl_ms: 3_000, needed_ms: 3_525 });
         assert!(error.to_string().contains("lengthen lease_ttl"));
     }
 

@@ -79,11 +79,7 @@ impl VipAddress {
     #[must_use]
     pub fn host(address: IpAddr) -> Self {
         let prefix_len = if address.is_ipv4() { 32 } else { 128 };
-        Self {
-            address,
-            prefix_len,
-            nic: None,
-        }
+        Self { address, prefix_len, nic: None }
     }
 }
 
@@ -147,10 +143,7 @@ impl VipSpec {
     pub fn check(&self) -> Result<(), InvalidSpec> {
         let fail = |field: String, problem: String| Err(InvalidSpec { field, problem });
         if self.addresses.is_empty() {
-            return fail(
-                "addresses".into(),
-                "a VIP needs at least one address".into(),
-            );
+            return fail("addresses".into(), "a VIP needs at least one address".into());
         }
         if self.addresses.len() > Self::MAX_ADDRESSES {
             let problem = format!("a VIP has at most {} addresses", Self::MAX_ADDRESSES);
@@ -158,12 +151,7 @@ impl VipSpec {
         }
         for (at, entry) in self.addresses.iter().enumerate() {
             let field = |name: &str| format!("addresses[{at}].{name}");
-            if self
-                .addresses
-                .iter()
-                .take(at)
-                .any(|other| other.address == entry.address)
-            {
+            if self.addresses.iter().take(at).any(|other| other.address == entry.address) {
                 return fail(field("address"), format!("{} stands twice", entry.address));
             }
             let ip = entry.address;
@@ -188,6 +176,18 @@ impl VipSpec {
         Ok(())
     }
 
+    /// Whether a node may hold this VIP as far as the definition says.
+    #[must_use]
+    pub fn is_candidate(&self, node: &NodeId) -> bool {
+        self.candidates.is_empty() || self.candidates.contains_key(node)
+    }
+
+    /// The priority of a candidate.
+    #[must_use]
+    pub fn priority(&self, node: &NodeId) -> u32 {
+        self.candidates.get(node).map_or(0, |candidate| candidate.priority)
+    }
+
     /// The release time-out as a duration.
     #[must_use]
     pub fn release_timeout(&self) -> Duration {
@@ -207,30 +207,12 @@ mod tests {
             addresses: [good.addresses.clone(), good.addresses.clone()].concat(),
             ..good.clone()
         };
-        assert_eq!(
-            twice.check().map_err(|e| e.field),
-            Err("addresses[1].address".to_owned())
-        );
-        let none = VipSpec {
-            addresses: vec![],
-            ..good.clone()
-        };
-        assert_eq!(
-            none.check().map_err(|e| e.field),
-            Err("addresses".to_owned())
-        );
+        assert_eq!(twice.check().map_err(|e| e.field), Err("addresses[1].address".to_owned()));
+        let none = VipSpec { addresses: vec![], ..good.clone() };
+        assert_eq!(none.check().map_err(|e| e.field), Err("addresses".to_owned()));
         let loopback = VipSpec::host(IpAddr::from([127, 0, 0, 1]));
-        assert_eq!(
-            loopback.check().map_err(|e| e.field),
-            Err("addresses[0].address".to_owned())
-        );
-        let patient = VipSpec {
-            release_timeout_ms: 0,
-            ..good
-        };
-        assert_eq!(
-            patient.check().map_err(|e| e.field),
-            Err("release_timeout".to_owned())
-        );
+        assert_eq!(loopback.check().map_err(|e| e.field), Err("addresses[0].address".to_owned()));
+        let patient = VipSpec { release_timeout_ms: 0, ..good };
+        assert_eq!(patient.check().map_err(|e| e.field), Err("release_timeout".to_owned()));
     }
 }

@@ -1,0 +1,168 @@
+//! What the leader knows of the nodes from their heartbeats in this term.
+
+use core::{net::IpAddr, time::Duration};
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use vipfence_types::{BootId, Clocks, Heartbeat, NodeId, Refusal, Timing, VipEpoch};
+
+/// How the leader sees a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NodeState {
+    /// Beats.
+    Alive,
+    /// Silent for `suspect_after`.
+    Suspect,
+    /// Silent for `failover_after`, or never heard by this leader.
+    Silent,
+    /// Said that it is stopping.
+    Stopping,
+}
+
+/// A node as the leader sees it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NodeView {
+    /// How it is.
+    pub state: NodeState,
+    /// How long ago it was heard; none = not in this term.
+    pub last_heard: Option<Duration>,
+    /// The version that it runs.
+    pub version: String,
+    /// Whether it reaches Azure.
+    pub arm_ok: Option<bool>,
+    /// What is wrong with it; empty = nothing known.
+    pub detail: String,
+}
+
+#[derive(Debug)]
+struct Peer {
+    boot: BootId,
+    heard: Clocks,
+    beat: Heartbeat,
+}
+
+/// The nodes that were heard in this term.
+#[derive(Debug, Default)]
+pub(crate) struct Peers {
+    heard: BTreeMap<NodeId, Peer>,
+    /// Per node and address: the latest receipt of a heartbeat that was answered with a grant of
+    /// the address, at any epoch.
+    answered: BTreeMap<(NodeId, IpAddr), Clocks>,
+}
+
+impl Peers {
+    /// Takes a heartbeat, unless another boot of the node is alive.
+    pub(crate) fn beat(
+        &mut self,
+        now: Clocks,
+        lease_wait: Duration,
+        heartbeat: &Heartbeat,
+    ) -> Result<(), Refusal> {
+        if let Some(known) = self.heard.get_mut(&heartbeat.node) {
+            if known.boot == heartbeat.boot {
+                known.heard = now;
+                if heartbeat.seq >= known.beat.seq {
+                    known.beat = heartbeat.clone();
+                }
+                return Ok(());
+            }
+            let replaces = heartbeat.replaces.as_ref() == Some(&known.boot);
+            if !replaces && now.shortest_since(known.heard) < lease_wait {
+                return Err(Refusal::SecondBoot { boot: known.boot.clone() });
+            }
+        }
+        let (boot, beat) = (heartbeat.boot.clone(), heartbeat.clone());
+        self.heard.insert(heartbeat.node.clone(), Peer { boot, heard: now, beat });
+        Ok(())
+    }
+
+    /// Records that a heartbeat was answered with a grant of the address. A late answer to an
+    /// earlier heartbeat never moves the record back (V1b).
+    pub(crate) fn answered(&mut self, node: &NodeId, address: IpAddr, received: Clocks) {
+        let key = (node.clone(), address);
+        let latest = self.answered.entry(key).or_insert(received);
+        if received.later_than(*latest) {
+            *latest = received;
+        }
+    }
+
+    /// The latest of those records over the addresses of a VIP.
+    pub(crate) fn last_answered(
+        &self,
+        node: &NodeId,
+        addresses: impl Iterator<Item = IpAddr>,
+    ) -> Option<Clocks> {
+        addresses
+            .filter_map(|address| self.answered.get(&(node.clone(), address)).copied())
+            .reduce(|a, b| if b.later_than(a) { b } else { a })
+    }
+
+    /// How long a node has been silent: since it was heard, or else since the election.
+    pub(crate) fn silence(&self, now: Clocks, elected_at: Clocks, node: &NodeId) -> Duration {
+        let since = self.heard.get(node).map_or(elected_at, |peer| peer.heard);
+        now.mono_since(since)
+    }
+
+    /// The latest heartbeat of the node's present boot.
+    pub(crate) fn latest(&self, node: &NodeId) -> Option<&Heartbeat> {
+        self.heard.get(node).map(|peer| &peer.beat)
+    }
+
+    /// Whether the node's present boot confirms that it has released this epoch.
+    pub(crate) fn confirms(&self, node: &NodeId, at: &VipEpoch) -> bool {
+        self.latest(node).is_some_and(|beat| beat.released.contains(at))
+    }
+
+    /// Whether the node's kernel has the address under this epoch.
+    pub(crate) fn has_added(&self, node: &NodeId, at: &VipEpoch) -> bool {
+        self.latest(node)
+            .is_some_and(|beat| beat.held.iter().any(|report| report.added && report.at == *at))
+    }
+
+    /// Whether the node cannot take this epoch because it is spent there.
+    pub(crate) fn refuses(&self, node: &NodeId, at: &VipEpoch) -> bool {
+        self.latest(node).is_some_and(|beat| beat.refused.contains(at))
+    }
+
+    /// The highest epoch that any node has reported (H18).
+    pub(crate) fn highest_epoch(&self) -> vipfence_types::Epoch {
+        let reported = self.heard.values().map(|peer| peer.beat.highest_epoch);
+        reported.max().unwrap_or_default()
+    }
+
+    pub(crate) fn view(
+        &self,
+        now: Clocks,
+        timing: &Timing,
+        elected_at: Clocks,
+        node: &NodeId,
+    ) -> NodeView {
+        let silence = self.silence(now, elected_at, node);
+        let Some(peer) = self.heard.get(node) else {
+            return NodeView {
+                state: NodeState::Silent,
+                last_heard: None,
+                version: String::new(),
+                arm_ok: None,
+                detail: "not heard since the leader was elected".to_owned(),
+            };
+        };
+        let health = &peer.beat.health;
+        let state = if silence >= timing.failover_after() {
+            NodeState::Silent
+        } else if health.stopping {
+            NodeState::Stopping
+        } else if silence >= timing.suspect_after() {
+            NodeState::Suspect
+        } else {
+            NodeState::Alive
+        };
+        NodeView {
+            state,
+            last_heard: Some(silence),
+            version: peer.beat.version.clone(),
+            arm_ok: health.arm_ok,
+            detail: health.detail.clone(),
+        }
+    }
+}

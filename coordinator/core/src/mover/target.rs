@@ -1,0 +1,175 @@
+//! Which node a VIP can go to: eligibility by what nodes say, and the check of the target's NICs
+//! before anything is written ("never detach what cannot be attached").
+
+use core::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+use vipfence_types::{Clocks, NicId, NodeId};
+
+use super::{Lead, peers::NodeState};
+use crate::{
+    nic::{NicDocument, NicWriter, ProblemKind, Provisioning},
+    registry::{Place, Registry, VipRecord},
+};
+
+/// What the target's NICs say.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Check {
+    /// They can take the VIP.
+    Ready {
+        /// Where it goes.
+        to: BTreeSet<Place>,
+        /// What belongs to ipConfigurations of it that stand there already.
+        found: BTreeMap<IpAddr, Value>,
+    },
+    /// Not known yet, or not now. The reason is empty while nothing is wrong.
+    Wait { reason: String, next: Option<Clocks> },
+    /// They cannot.
+    Failed { reason: String },
+}
+
+impl Lead {
+    /// Why a node is not eligible to take a VIP now; none = it is.
+    pub(crate) fn ineligible(
+        &self,
+        now: Clocks,
+        state: &Registry,
+        record: &VipRecord,
+        node: &NodeId,
+    ) -> Option<String> {
+        if let Err(refused) = state.check_may_hold(record, node) {
+            return Some(refused.to_string());
+        }
+        if let Some((reason, until)) = self.failed.get(&(record.name.clone(), node.clone())) {
+            if until.later_than(now) {
+                return Some(reason.clone());
+            }
+        }
+        self.unwell(now, state, record, node)
+    }
+
+    /// Why a node cannot take a VIP as far as its heartbeats tell; none = it can.
+    pub(crate) fn unwell(
+        &self,
+        now: Clocks,
+        state: &Registry,
+        record: &VipRecord,
+        node: &NodeId,
+    ) -> Option<String> {
+        let places = state.nodes.get(node)?.places(&record.spec);
+        if let Err(missing) = places {
+            return Some(format!("{node} has not reported a NIC \"{missing}\""));
+        }
+        let view = self.peers.view(now, &state.timing, self.elected_at, node);
+        match view.state {
+            NodeState::Alive => None,
+            NodeState::Stopping => Some(format!("{node} is stopping")),
+            NodeState::Suspect | NodeState::Silent => Some(match view.last_heard {
+                None => format!("{node} has not been heard since the leader was elected"),
+                Some(_) => format!("{node} is silent"),
+            }),
+        }
+    }
+
+    /// The best eligible candidate but one; or why each is not.
+    pub(crate) fn best(
+        &self,
+        now: Clocks,
+        state: &Registry,
+        record: &VipRecord,
+        but: Option<&NodeId>,
+    ) -> Result<NodeId, Vec<(NodeId, String)>> {
+        let mut reasons = Vec::new();
+        for node in state.candidates(&record.spec) {
+            if Some(node) == but {
+                continue;
+            }
+            match self.ineligible(now, state, record, node) {
+                None => return Ok(node.clone()),
+                Some(reason) => reasons.push((node.clone(), reason)),
+            }
+        }
+        Err(reasons)
+    }
+
+    /// Whether a node has been silent for `failover_after`.
+    pub(crate) fn is_silent(&self, now: Clocks, state: &Registry, node: &NodeId) -> bool {
+        self.peers.silence(now, self.elected_at, node) >= state.timing.failover_after()
+    }
+}
+
+/// Looks at the target's NICs, as read after `since`.
+pub(crate) fn check(
+    state: &Registry,
+    record: &VipRecord,
+    node: &NodeId,
+    nics: &BTreeMap<NicId, NicWriter>,
+    since: Clocks,
+) -> Check {
+    let to = match state.nodes.get(node).map(|known| known.places(&record.spec)) {
+        Some(Ok(to)) => to,
+        Some(Err(missing)) => {
+            return Check::Failed { reason: format!("{node} has no NIC \"{missing}\"") };
+        }
+        None => return Check::Failed { reason: format!("there is no node \"{node}\"") },
+    };
+    let mut found = BTreeMap::new();
+    for place in &to {
+        let Some(writer) = nics.get(&place.nic) else {
+            return Check::Wait { reason: String::new(), next: None };
+        };
+        match check_place(record, place, writer, since) {
+            Ok(Some(kept)) => {
+                found.insert(place.address, kept);
+            }
+            Ok(None) => {}
+            Err(other) => return other,
+        }
+    }
+    Check::Ready { to, found }
+}
+
+fn check_place(
+    record: &VipRecord,
+    place: &Place,
+    writer: &NicWriter,
+    since: Clocks,
+) -> Result<Option<Value>, Check> {
+    let nic = place.nic.name();
+    if writer.is_gone() {
+        return Err(Check::Failed { reason: format!("NIC {nic} does not exist") });
+    }
+    let Some(document) = writer.document_since(since) else {
+        let Some(problem) = writer.nic_problem() else {
+            return Err(Check::Wait { reason: String::new(), next: None });
+        };
+        let reason = format!("NIC {nic} cannot be read: {problem}");
+        return Err(match problem.kind {
+            ProblemKind::Forbidden => Check::Failed { reason },
+            _ => Check::Wait { reason, next: writer.next_attempt(place.address) },
+        });
+    };
+    if document.provisioning() == Provisioning::Updating {
+        let reason = format!("NIC {nic} is being changed by another operation");
+        return Err(Check::Wait { reason, next: None });
+    }
+    suits(record, place, document).map_err(|reason| Check::Failed { reason })
+}
+
+/// Whether the address can be put on the NIC, as far as its document tells.
+fn suits(
+    record: &VipRecord,
+    place: &Place,
+    document: &NicDocument,
+) -> Result<Option<Value>, String> {
+    let edit = crate::nic::Edit::Attach {
+        address: place.address,
+        name: record.config_name(place.address),
+        found: Value::Null,
+    };
+    match document.edited(&[edit]) {
+        Ok(_) => Ok(document.found(place.address)),
+        Err(refused) => Err(format!("NIC {}: {refused}", place.nic.name())),
+    }
+}

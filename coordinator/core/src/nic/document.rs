@@ -1,0 +1,415 @@
+//! A NIC document as Azure sent it, and the only edits that we make to it.
+//!
+//! Unknown fields keep their meaning because the value itself is edited. A primary ipConfiguration
+//! is never removed or changed, and a NIC is never left without one (I3): such an edit is refused
+//! here, before anything is sent.
+
+use core::net::IpAddr;
+
+use serde_json::{Map, Value, json};
+
+/// The provisioning state of a NIC or an ipConfiguration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Provisioning {
+    /// The last operation is done.
+    Succeeded,
+    /// An operation is running; the document shows its goal.
+    Updating,
+    /// The last operation failed; the document may still show its goal.
+    Failed,
+}
+
+impl Provisioning {
+    fn read(properties: Option<&Value>) -> Self {
+        match properties.and_then(|p| p.get("provisioningState")).and_then(Value::as_str) {
+            Some("Succeeded") => Self::Succeeded,
+            Some("Failed" | "Canceled") => Self::Failed,
+            // Updating, Creating, Deleting, or a word of a later version: not settled.
+            _ => Self::Updating,
+        }
+    }
+}
+
+/// The document is not one of a NIC.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a NIC document: {0}")]
+pub struct Malformed(&'static str);
+
+/// One ipConfiguration, as far as we look at it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct IpConfig<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its private address, without a prefix length.
+    pub address: Option<IpAddr>,
+    /// Whether it is the primary one.
+    pub primary: bool,
+    /// Its own provisioning state.
+    pub provisioning: Provisioning,
+    /// The id of its subnet.
+    pub subnet: Option<&'a str>,
+    properties: Option<&'a Value>,
+}
+
+/// An edit of our own.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Edit {
+    /// Put an address on the NIC.
+    Attach {
+        /// The address.
+        address: IpAddr,
+        /// The name of our ipConfiguration.
+        name: String,
+        /// What belongs to it and moves along.
+        found: Value,
+    },
+    /// Take a secondary address off the NIC.
+    Detach {
+        /// The address.
+        address: IpAddr,
+    },
+}
+
+/// Why an edit is refused before anything is sent.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EditRefused {
+    /// The address is the NIC's primary one.
+    #[error("{0} is the primary address of the NIC and is never touched")]
+    Primary(IpAddr),
+    /// Our name is taken by another address.
+    #[error(
+        "the NIC's ipConfiguration \"{name}\" has another address ({address}); rename or remove it"
+    )]
+    NameTaken {
+        /// The name.
+        name: String,
+        /// The address that stands under it.
+        address: String,
+    },
+    /// The NIC would be left without an ipConfiguration.
+    #[error("the NIC would be left without an ipConfiguration")]
+    WouldBeEmpty,
+    /// No subnet to put it in.
+    #[error("the NIC has no primary ipConfiguration with a subnet")]
+    NoSubnet,
+    /// The NIC is full.
+    #[error("the NIC has {0} addresses, which is the most that Azure allows")]
+    Full(usize),
+}
+
+/// What `found` never carries: it is the NIC's own, or ours to set.
+const OWN_PROPERTIES: [&str; 7] = [
+    "provisioningState",
+    "privateIPAddress",
+    "privateIPAllocationMethod",
+    "privateIPAddressVersion",
+    "primary",
+    "subnet",
+    "privateLinkConnectionProperties",
+];
+
+/// A NIC document.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NicDocument(Value);
+
+impl NicDocument {
+    /// The most private addresses on a NIC (Azure's published limit).
+    pub const MAX_ADDRESSES: usize = 256;
+
+    /// Takes a document that has an ETag and a list of ipConfigurations.
+    ///
+    /// # Errors
+    /// Names what is missing.
+    pub fn new(document: Value) -> Result<Self, Malformed> {
+        let has_tag = document.get("etag").is_some_and(Value::is_string);
+        let configs = document.pointer("/properties/ipConfigurations");
+        if !has_tag {
+            return Err(Malformed("it has no etag"));
+        }
+        if !configs.is_some_and(Value::is_array) {
+            return Err(Malformed("it has no properties.ipConfigurations"));
+        }
+        Ok(Self(document))
+    }
+
+    /// The document itself.
+    #[must_use]
+    pub fn value(&self) -> &Value {
+        &self.0
+    }
+
+    /// The ETag, in the form that `If-Match` takes.
+    #[must_use]
+    pub fn etag(&self) -> &str {
+        self.0.get("etag").and_then(Value::as_str).unwrap_or_default()
+    }
+
+    /// The provisioning state of the NIC.
+    #[must_use]
+    pub fn provisioning(&self) -> Provisioning {
+        Provisioning::read(self.0.get("properties"))
+    }
+
+    /// Whether NIC and all its ipConfigurations are done.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.provisioning() == Provisioning::Succeeded
+            && self.configs().all(|config| config.provisioning == Provisioning::Succeeded)
+    }
+
+    /// The ipConfigurations, in the document's order.
+    pub fn configs(&self) -> impl Iterator<Item = IpConfig<'_>> {
+        let configs = self.0.pointer("/properties/ipConfigurations").and_then(Value::as_array);
+        configs.map(Vec::as_slice).unwrap_or_default().iter().map(read_config)
+    }
+
+    /// The ipConfiguration that has an address.
+    #[must_use]
+    pub fn find(&self, address: IpAddr) -> Option<IpConfig<'_>> {
+        self.configs().find(|config| config.address == Some(address))
+    }
+
+    /// The id of the subnet of the primary ipConfiguration.
+    #[must_use]
+    pub fn subnet(&self) -> Option<&str> {
+        let mut configs = self.configs();
+        configs.find(|config| config.primary).and_then(|config| config.subnet).or_else(|| {
+            // A NIC with one ipConfiguration need not say which is primary.
+            self.configs().next().and_then(|config| config.subnet)
+        })
+    }
+
+    /// What belongs to the ipConfiguration of an address and has to move along.
+    #[must_use]
+    pub fn found(&self, address: IpAddr) -> Option<Value> {
+        let config = self.find(address)?;
+        let mut kept = config.properties?.as_object()?.clone();
+        kept.retain(|key, value| {
+            let empty = value.is_null() || value.as_array().is_some_and(Vec::is_empty);
+            !OWN_PROPERTIES.contains(&key.as_str()) && !empty
+        });
+        Some(Value::Object(kept))
+    }
+
+    /// The document with our edits made. An edit that is made already changes nothing.
+    ///
+    /// # Errors
+    /// Names the edit that would touch what is not ours.
+    pub fn edited(&self, edits: &[Edit]) -> Result<Value, EditRefused> {
+        let mut next = self.clone();
+        for edit in edits {
+            next = match edit {
+                Edit::Attach { address, name, found } => next.attached(*address, name, found)?,
+                Edit::Detach { address } => next.detached(*address)?,
+            };
+        }
+        Ok(next.0)
+    }
+
+    fn attached(&self, address: IpAddr, name: &str, found: &Value) -> Result<Self, EditRefused> {
+        if let Some(config) = self.find(address) {
+            return if config.primary {
+                Err(EditRefused::Primary(address))
+            } else {
+                Ok(self.clone())
+            };
+        }
+        if let Some(other) = self.configs().find(|config| config.name.eq_ignore_ascii_case(name)) {
+            let address = other.address.map_or("none".to_owned(), |known| known.to_string());
+            return Err(EditRefused::NameTaken { name: name.to_owned(), address });
+        }
+        let count = self.configs().count();
+        if count >= Self::MAX_ADDRESSES {
+            return Err(EditRefused::Full(count));
+        }
+        let subnet = self.subnet().ok_or(EditRefused::NoSubnet)?;
+        let version = if address.is_ipv4() { "IPv4" } else { "IPv6" };
+        let mut properties: Map<String, Value> = found.as_object().cloned().unwrap_or_default();
+        properties.insert("privateIPAddress".into(), json!(address.to_string()));
+        properties.insert("privateIPAllocationMethod".into(), json!("Static"));
+        properties.insert("privateIPAddressVersion".into(), json!(version));
+        properties.insert("primary".into(), json!(false));
+        properties.insert("subnet".into(), json!({ "id": subnet }));
+        let config = json!({ "name": name, "properties": properties });
+        let mut next = self.0.clone();
+        if let Some(Value::Array(configs)) = next.pointer_mut("/properties/ipConfigurations") {
+            configs.push(config);
+        }
+        Ok(Self(next))
+    }
+
+    fn detached(&self, address: IpAddr) -> Result<Self, EditRefused> {
+        let Some(config) = self.find(address) else {
+            return Ok(self.clone());
+        };
+        if self.configs().count() <= 1 {
+            return Err(EditRefused::WouldBeEmpty);
+        }
+        if config.primary {
+            return Err(EditRefused::Primary(address));
+        }
+        let mut next = self.0.clone();
+        if let Some(Value::Array(configs)) = next.pointer_mut("/properties/ipConfigurations") {
+            configs.retain(|known| read_config(known).address != Some(address));
+        }
+        Ok(Self(next))
+    }
+
+    /// All tags, with ours set: the body of a seal.
+    #[must_use]
+    pub fn tags_with(&self, key: &str, value: &str) -> Value {
+        let mut tags = self.0.get("tags").and_then(Value::as_object).cloned().unwrap_or_default();
+        tags.insert(key.to_owned(), json!(value));
+        json!({ "tags": tags })
+    }
+
+    /// The whole document with our tag set: a seal where a tag PATCH does not change the ETag.
+    #[must_use]
+    pub fn with_tag(&self, key: &str, value: &str) -> Value {
+        let mut next = self.0.clone();
+        if let (Some(document), Some(tags)) =
+            (next.as_object_mut(), self.tags_with(key, value).get("tags"))
+        {
+            document.insert("tags".to_owned(), tags.clone());
+        }
+        next
+    }
+
+    /// What an edited document changes in this one, as a JSON patch (RFC 6902).
+    #[must_use]
+    pub fn patch_to(&self, edited: &Value) -> Value {
+        let path = "/properties/ipConfigurations";
+        let list = |value: &Value| {
+            value.pointer(path).and_then(Value::as_array).cloned().unwrap_or_default()
+        };
+        let (before, after) = (list(&self.0), list(edited));
+        // From the back, so that earlier indexes stay true.
+        let removed = before.iter().enumerate().rev().filter(|(_, known)| !after.contains(known));
+        let removed =
+            removed.map(|(at, _)| json!({"op": "remove", "path": format!("{path}/{at}")}));
+        let added = after.iter().filter(|known| !before.contains(known));
+        let added =
+            added.map(|new| json!({"op": "add", "path": format!("{path}/-"), "value": new}));
+        Value::Array(removed.chain(added).collect())
+    }
+}
+
+fn read_config(config: &Value) -> IpConfig<'_> {
+    let properties = config.get("properties");
+    let text = |key: &str| properties.and_then(|p| p.get(key)).and_then(Value::as_str);
+    IpConfig {
+        name: config.get("name").and_then(Value::as_str).unwrap_or_default(),
+        // It may hold a CIDR such as 172.20.2.16/28.
+        address: text("privateIPAddress")
+            .and_then(|address| address.split('/').next())
+            .and_then(|address| address.parse().ok()),
+        primary: properties
+            .and_then(|p| p.get("primary"))
+            .and_then(Value::as_bool)
+            .unwrap_or_default(),
+        provisioning: Provisioning::read(properties),
+        subnet: properties.and_then(|p| p.pointer("/subnet/id")).and_then(Value::as_str),
+        properties,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn document(secondary: &[(&str, &str)]) -> NicDocument {
+        let mut configs = vec![json!({
+            "name": "ipconfig1", "etag": "W/\"1\"",
+            "properties": {"provisioningState": "Succeeded", "privateIPAddress": "10.5.0.4",
+                "primary": true, "subnet": {"id": "/vnet/subnets/a"}, "unheardOf": [1, 2]},
+        })];
+        configs.extend(secondary.iter().map(|(name, address)| json!({
+            "name": name, "properties": {"provisioningState": "Succeeded",
+                "privateIPAddress": address, "primary": false, "subnet": {"id": "/vnet/subnets/a"},
+                "publicIPAddress": {"id": "/pip"}, "loadBalancerBackendAddressPools": []},
+        })));
+        let value = json!({"etag": "W/\"1\"", "tags": {"owner": "them"}, "futureField": {"x": 1},
+            "properties": {"provisioningState": "Succeeded", "ipConfigurations": configs,
+                "enableIPForwarding": true}});
+        NicDocument::new(value).expect("a NIC document")
+    }
+
+    fn vip() -> IpAddr {
+        IpAddr::from([10, 5, 0, 110])
+    }
+
+    fn attach() -> Edit {
+        Edit::Attach { address: vip(), name: "vipfence-demo".into(), found: json!({}) }
+    }
+
+    #[test]
+    fn an_attach_adds_one_ip_configuration_and_leaves_every_other_byte() {
+        let before = document(&[]);
+        let after = before.edited(&[attach()]).expect("an edit of ours");
+        let added = after.pointer("/properties/ipConfigurations/1").cloned();
+        let expected = json!({"name": "vipfence-demo", "properties": {
+            "privateIPAddress": "10.5.0.110", "privateIPAllocationMethod": "Static",
+            "privateIPAddressVersion": "IPv4", "primary": false,
+            "subnet": {"id": "/vnet/subnets/a"}}});
+        assert_eq!(added, Some(expected));
+        let undone = NicDocument(after).edited(&[Edit::Detach { address: vip() }]);
+        assert_eq!(undone.as_ref(), Ok(before.value()));
+    }
+
+    #[test]
+    fn what_belongs_to_an_ip_configuration_is_found_and_moves_along() {
+        let found = document(&[("old", "10.5.0.110/32")]).found(vip());
+        assert_eq!(found, Some(json!({"publicIPAddress": {"id": "/pip"}})));
+        let edit = Edit::Attach { address: vip(), name: "x".into(), found: found.expect("found") };
+        let after = document(&[]).edited(&[edit]).expect("an edit of ours");
+        let moved = after.pointer("/properties/ipConfigurations/1/properties/publicIPAddress/id");
+        assert_eq!(moved, Some(&json!("/pip")));
+    }
+
+    #[test]
+    fn a_primary_is_never_touched_and_a_nic_never_emptied() {
+        let primary = IpAddr::from([10, 5, 0, 4]);
+        let nic = document(&[("x", "10.5.0.110")]);
+        let detach = [Edit::Detach { address: primary }];
+        assert_eq!(nic.edited(&detach), Err(EditRefused::Primary(primary)));
+        assert_eq!(document(&[]).edited(&detach), Err(EditRefused::WouldBeEmpty));
+        let attach = Edit::Attach { address: primary, name: "x2".into(), found: json!({}) };
+        assert_eq!(nic.edited(&[attach]), Err(EditRefused::Primary(primary)));
+    }
+
+    #[test]
+    fn our_name_with_another_address_is_refused() {
+        let nic = document(&[("VIPFENCE-demo", "10.5.0.77")]);
+        let refused = nic.edited(&[attach()]).expect_err("the name is taken");
+        assert!(refused.to_string().contains("10.5.0.77"), "{refused}");
+    }
+
+    #[test]
+    fn an_edit_that_is_made_already_changes_nothing() {
+        let nic = document(&[("theirs", "10.5.0.110")]);
+        assert_eq!(nic.edited(&[attach()]).as_ref(), Ok(nic.value()));
+        let gone = Edit::Detach { address: IpAddr::from([10, 5, 0, 99]) };
+        assert_eq!(nic.edited(&[gone]).as_ref(), Ok(nic.value()));
+    }
+
+    #[test]
+    fn a_seal_keeps_every_tag() {
+        let body = document(&[]).tags_with("vipfence", "demo:7.1");
+        assert_eq!(body, json!({"tags": {"owner": "them", "vipfence": "demo:7.1"}}));
+    }
+
+    #[test]
+    fn the_patch_of_a_move_names_just_what_changes() {
+        let nic = document(&[("old", "10.5.0.110")]);
+        let edited = nic.edited(&[Edit::Detach { address: vip() }]).expect("an edit of ours");
+        let expected = json!([{"op": "remove", "path": "/properties/ipConfigurations/1"}]);
+        assert_eq!(nic.patch_to(&edited), expected);
+    }
+
+    #[test]
+    fn a_state_of_a_later_version_counts_as_not_settled() {
+        let mut value = document(&[]).0;
+        *value.pointer_mut("/properties/provisioningState").expect("there") = json!("Pondering");
+        assert!(!NicDocument(value).is_settled());
+    }
+}

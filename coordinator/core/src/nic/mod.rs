@@ -1,0 +1,17 @@
+//! Everything about one NIC: its document, the requests that change it, and the machine that sends
+//! them.
+//!
+//! The document is edited as the JSON value that Azure sent, never rewritten from a model (I3).
+//! Whether and where an address should be attached is decided by the Mover.
+
+mod document;
+mod problem;
+pub(crate) mod wire;
+mod writer;
+#[cfg(test)]
+mod writer_tests;
+
+pub use document::{Edit, EditRefused, IpConfig, Malformed, NicDocument, Provisioning};
+pub use problem::{AzureError, Problem, ProblemKind};
+pub use wire::{HttpAnswer, HttpFault, HttpId, HttpRequest, HttpResult, Method, SendBefore};
+pub(crate) use writer::{NicEffect, NicWriter, Presence, Setup, Want};
