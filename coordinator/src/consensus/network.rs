@@ -1,0 +1,177 @@
+//! How openraft's messages leave this node: as frames over the pooled channels.
+//!
+//! Every failure to reach a peer is `Unreachable`, so that openraft pauses for one RPC time-out
+//! instead of trying again at once for ever. A silent leader (`quiet`) sends nothing that would
+//! renew its followers' patience: neither heartbeats, nor entries, nor quorum rounds.
+
+use std::{sync::Arc, time::Duration};
+
+use openraft::{
+    RPCTypes, RaftNetwork, RaftNetworkFactory,
+    error::{
+        InstallSnapshotError, RPCError, RaftError, RemoteError, Timeout as RpcTimeout, Unreachable,
+    },
+    network::{Backoff, RPCOption},
+    raft::{
+        AppendEntriesRequest, AppendEntriesResponse, InstallSnapshotRequest,
+        InstallSnapshotResponse, VoteRequest, VoteResponse,
+    },
+};
+use serde::{Serialize, de::DeserializeOwned};
+use tonic::transport::Channel;
+use vipfence_proto::v1::{RaftFrame, raft_service_client::RaftServiceClient};
+use vipfence_types::{ClusterName, NodeId};
+
+use super::{
+    frame::{self, FrameError, MAX_FRAME_BYTES},
+    links::Links,
+    quiet::Voice,
+    types::{RaftId, RaftPeer, TypeConfig},
+};
+
+/// Makes a client per peer out of the pooled channels.
+pub(super) struct Network {
+    pub(super) cluster: ClusterName,
+    pub(super) me: RaftId,
+    pub(super) links: Arc<Links>,
+    pub(super) voice: Arc<Voice>,
+    /// How long openraft pauses after a peer could not be reached.
+    pub(super) pause: Duration,
+}
+
+impl RaftNetworkFactory<TypeConfig> for Network {
+    type Network = Link;
+
+    /// Called for every quorum round and within openraft's core loop, so it must not dial.
+    async fn new_client(&mut self, target: RaftId, node: &RaftPeer) -> Link {
+        let client = NodeId::new(&node.name).ok().and_then(|name| self.links.channel(&name)).map(
+            |channel| {
+                RaftServiceClient::new(channel)
+                    .max_decoding_message_size(MAX_FRAME_BYTES)
+                    .max_encoding_message_size(MAX_FRAME_BYTES)
+            },
+        );
+        Link {
+            cluster: self.cluster.clone(),
+            me: self.me,
+            target,
+            client,
+            voice: Arc::clone(&self.voice),
+            pause: self.pause,
+        }
+    }
+}
+
+/// A client of one peer.
+pub(super) struct Link {
+    cluster: ClusterName,
+    me: RaftId,
+    target: RaftId,
+    client: Option<RaftServiceClient<Channel>>,
+    voice: Arc<Voice>,
+    pause: Duration,
+}
+
+/// Why a message did not get an answer.
+#[derive(Debug, thiserror::Error)]
+enum LinkError {
+    #[error("this leader is silent")]
+    Silent,
+    #[error("the peer is not in this node's configuration")]
+    UnknownPeer,
+    #[error("the peer answered: {0}")]
+    Refused(Box<tonic::Status>),
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+}
+
+type Failed<E> = RPCError<RaftId, RaftPeer, E>;
+
+fn unreachable<E: std::error::Error>(error: &LinkError) -> Failed<E> {
+    RPCError::Unreachable(Unreachable::new(error))
+}
+
+impl Link {
+    /// Sends one message and waits at most `option.hard_ttl()`.
+    async fn call<Request, Answer, E>(
+        &mut self,
+        action: RPCTypes,
+        request: &Request,
+        option: &RPCOption,
+    ) -> Result<Answer, Failed<E>>
+    where
+        Request: Serialize,
+        Answer: DeserializeOwned,
+        E: std::error::Error + DeserializeOwned,
+    {
+        let limit = option.hard_ttl();
+        let client = self.client.as_mut().ok_or_else(|| unreachable(&LinkError::UnknownPeer))?;
+        let frame = frame::pack(&self.cluster, request).map_err(|e| unreachable(&e.into()))?;
+        let answered = tokio::time::timeout(limit, send(client, action, frame)).await;
+        let Ok(answered) = answered else {
+            return Err(RPCError::Timeout(RpcTimeout {
+                action,
+                id: self.me,
+                target: self.target,
+                timeout: limit,
+            }));
+        };
+        let frame = answered.map_err(|status| {
+            tracing::debug!(target = self.target, ?action, %status, "a Raft message failed");
+            unreachable(&LinkError::Refused(Box::new(status)))
+        })?;
+        let answer: Result<Answer, E> =
+            frame::unpack(&self.cluster, &frame).map_err(|e| unreachable(&e.into()))?;
+        answer.map_err(|error| RPCError::RemoteError(RemoteError::new(self.target, error)))
+    }
+}
+
+async fn send(
+    client: &mut RaftServiceClient<Channel>,
+    action: RPCTypes,
+    frame: RaftFrame,
+) -> Result<RaftFrame, tonic::Status> {
+    let answer = match action {
+        RPCTypes::Vote => client.vote(frame).await,
+        RPCTypes::AppendEntries => client.append_entries(frame).await,
+        RPCTypes::InstallSnapshot => client.install_snapshot(frame).await,
+    };
+    answer.map(tonic::Response::into_inner)
+}
+
+impl RaftNetwork<TypeConfig> for Link {
+    async fn append_entries(
+        &mut self,
+        request: AppendEntriesRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<AppendEntriesResponse<RaftId>, Failed<RaftError<RaftId>>> {
+        if self.voice.is_silent() {
+            return Err(unreachable(&LinkError::Silent));
+        }
+        self.call(RPCTypes::AppendEntries, &request, &option).await
+    }
+
+    async fn install_snapshot(
+        &mut self,
+        request: InstallSnapshotRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<InstallSnapshotResponse<RaftId>, Failed<RaftError<RaftId, InstallSnapshotError>>>
+    {
+        if self.voice.is_silent() {
+            return Err(unreachable(&LinkError::Silent));
+        }
+        self.call(RPCTypes::InstallSnapshot, &request, &option).await
+    }
+
+    async fn vote(
+        &mut self,
+        request: VoteRequest<RaftId>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<RaftId>, Failed<RaftError<RaftId>>> {
+        self.call(RPCTypes::Vote, &request, &option).await
+    }
+
+    fn backoff(&self) -> Backoff {
+        Backoff::new(std::iter::repeat(self.pause))
+    }
+}

@@ -1,0 +1,107 @@
+//! How openraft's messages reach this node.
+//!
+//! One rule is added to Raft's: a node whose log has nothing but the entry of its birth votes only
+//! for a candidate of the same kind. At birth all nodes are; but a node that lost its disk looks
+//! like this too, and has forgotten what it acknowledged and whom it voted for. Its vote could
+//! elect a node that lacks committed entries (I4). It votes again once a leader has filled its log.
+//! (The price: a node that was never reached by any leader is no help in electing one.)
+
+use std::sync::Arc;
+
+use openraft::{
+    error::RaftError,
+    raft::{VoteRequest, VoteResponse},
+};
+
+use serde::{Serialize, de::DeserializeOwned};
+use tonic::{Request, Response, Status};
+use vipfence_proto::v1::{
+    RaftFrame,
+    raft_service_server::{RaftService, RaftServiceServer},
+};
+use vipfence_types::ClusterName;
+
+use super::{
+    frame::{self, MAX_FRAME_BYTES},
+    quiet::Voice,
+    types::{Raft, RaftId},
+};
+
+/// The Raft side of this node's gRPC port; made by `Consensus::service`.
+pub struct RaftEndpoint {
+    cluster: ClusterName,
+    raft: Raft,
+    voice: Arc<Voice>,
+}
+
+impl RaftEndpoint {
+    pub(super) fn server(
+        cluster: ClusterName,
+        raft: Raft,
+        voice: Arc<Voice>,
+    ) -> RaftServiceServer<Self> {
+        let endpoint = Self { cluster, raft, voice };
+        RaftServiceServer::new(endpoint)
+            .max_decoding_message_size(MAX_FRAME_BYTES)
+            .max_encoding_message_size(MAX_FRAME_BYTES)
+    }
+
+    fn unpack<T: DeserializeOwned>(&self, frame: &RaftFrame) -> Result<T, Status> {
+        frame::unpack(&self.cluster, frame).map_err(|error| {
+            tracing::warn!(%error, "a Raft frame was refused");
+            error.into()
+        })
+    }
+
+    fn refuse_as_newborn(&self, request: &VoteRequest<RaftId>) -> Option<VoteResponse<RaftId>> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow();
+        let candidate_has_more = request.last_log_id.is_some_and(|id| id.index > 0);
+        // None: openraft has not reported yet. Every log has at least the entry of its birth.
+        if metrics.last_log_index.is_some_and(|index| index > 0) || !candidate_has_more {
+            return None;
+        }
+        tracing::warn!(
+            "this node's log is empty, but the cluster's is not: it does not vote until a leader \
+             has filled it"
+        );
+        // The candidate's own vote, not granted: it learns nothing that would make it give up.
+        Some(VoteResponse::new(request.vote, None, false))
+    }
+
+    fn answer<T: Serialize>(&self, answer: &T) -> Result<Response<RaftFrame>, Status> {
+        Ok(Response::new(frame::pack(&self.cluster, answer)?))
+    }
+}
+
+#[tonic::async_trait]
+impl RaftService for RaftEndpoint {
+    async fn append_entries(
+        &self,
+        request: Request<RaftFrame>,
+    ) -> Result<Response<RaftFrame>, Status> {
+        let message = self.unpack(request.get_ref())?;
+        self.answer(&self.raft.append_entries(message).await)
+    }
+
+    async fn vote(&self, request: Request<RaftFrame>) -> Result<Response<RaftFrame>, Status> {
+        let message: VoteRequest<RaftId> = self.unpack(request.get_ref())?;
+        if let Some(refusal) = self.refuse_as_newborn(&message) {
+            let answer: Result<_, RaftError<RaftId>> = Ok(refusal);
+            return self.answer(&answer);
+        }
+        let answer = self.raft.vote(message).await;
+        if answer.as_ref().is_ok_and(|answer| !answer.vote_granted) {
+            self.voice.a_vote_was_refused();
+        }
+        self.answer(&answer)
+    }
+
+    async fn install_snapshot(
+        &self,
+        request: Request<RaftFrame>,
+    ) -> Result<Response<RaftFrame>, Status> {
+        let message = self.unpack(request.get_ref())?;
+        self.answer(&self.raft.install_snapshot(message).await)
+    }
+}
