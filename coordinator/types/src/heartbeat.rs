@@ -49,7 +49,7 @@ pub struct Heartbeat {
     pub boot: BootId,
     /// The boot that this one replaces, known from the locked state directory.
     pub replaces: Option<BootId>,
-    /// Counts the heartbeats of this boot, from 1. A retry keeps its number.
+    /// Counts the heartbeats of this boot, from 1. A retry is a new heartbeat.
     pub seq: u64,
     /// The VIPs that the node holds, or is about to.
     pub held: Vec<VipReport>,

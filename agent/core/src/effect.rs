@@ -1,0 +1,97 @@
+//! Everything a [`Holder`](crate::Holder) can ask for.
+
+use core::fmt;
+use core::net::IpAddr;
+use core::time::Duration;
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+use vipfence_types::{Clocks, Epoch, Heartbeat, VipAddress, VipName};
+
+use crate::Event;
+
+/// Names one call to the OS or to the disk, so that its outcome finds its way back. The outcome of
+/// a call that was superseded is ignored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Call(pub u64);
+
+impl fmt::Display for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "call {}", self.0)
+    }
+}
+
+/// What the shell has to do.
+///
+/// The calls to the OS (`Add`, `Drop`, `Sweep`) are executed one after the other, in this order:
+/// a drop that was asked for before an add must not overtake it. Heartbeats and the disk may
+/// proceed beside them. Every effect is idempotent; a crash between any two is safe.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub enum Effect {
+    /// Send a heartbeat to the leader. All that it confirms is already on disk and read back.
+    /// Answer with `Answered`, `Refused` or `Unreachable`.
+    Send {
+        /// The heartbeat.
+        heartbeat: Box<Heartbeat>,
+        /// Give up waiting then; the machine has, too.
+        give_up_after: Duration,
+    },
+    /// Put the addresses on the OS, or set their lifetime anew where they are there already
+    /// ("set with replace"), and read them back. Answer with `Added` or `AddFailed`.
+    Add {
+        /// The call.
+        call: Call,
+        /// The VIP.
+        vip: VipName,
+        /// The epoch under which it is held.
+        epoch: Epoch,
+        /// The addresses.
+        addresses: Vec<VipAddress>,
+        /// The valid lifetime: whole seconds, at least one.
+        lifetime: Duration,
+        /// The clocks from which `lifetime` was computed.
+        computed_at: Clocks,
+        /// Do not start later than so long after `computed_at` (longest of all clocks).
+        start_within: Duration,
+    },
+    /// Take the addresses off the OS and read back that they are gone. Answer with `Dropped` or
+    /// `DropFailed`.
+    Drop {
+        /// The call.
+        call: Call,
+        /// The VIP.
+        vip: VipName,
+        /// The addresses.
+        addresses: Vec<IpAddr>,
+    },
+    /// Take every managed address off the OS but these, and read back that they are gone. Answer
+    /// with `Dropped` or `DropFailed`.
+    Sweep {
+        /// The call.
+        call: Call,
+        /// What stays.
+        keep: BTreeSet<IpAddr>,
+    },
+    /// Write to disk, and flush, that this epoch and all below it are spent, for the VIP and for
+    /// each address. Answer with `Persisted` or `PersistFailed`.
+    PersistSpent {
+        /// The call.
+        call: Call,
+        /// The VIP.
+        vip: VipName,
+        /// Its addresses, as far as they are known.
+        addresses: Vec<IpAddr>,
+        /// The epoch.
+        epoch: Epoch,
+    },
+    /// Write to disk, without haste, the highest epoch seen. Nothing waits for it: it keeps a
+    /// restored cluster from handing out an epoch twice, and each heartbeat says it, too.
+    PersistHighest {
+        /// The epoch.
+        epoch: Epoch,
+    },
+    /// Tell those who watch.
+    Event(Event),
+    /// The clean stop is complete: end the process. Nothing comes after it.
+    Stopped,
+}

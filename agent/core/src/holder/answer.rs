@@ -1,0 +1,241 @@
+//! What an answer of the leader changes.
+
+use core::net::IpAddr;
+use core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+
+use vipfence_types::{Answer, Clocks, Epoch, Grant, VipEpoch, VipName};
+
+use super::Holder;
+use crate::lease::Lease;
+use crate::pulse::Contact;
+use crate::record::{Dropping, Holding, Kernel, Record, bare};
+use crate::{Effect, EndCause, Event};
+
+/// What an answer says of one VIP.
+enum Word {
+    Grant(Grant),
+    /// With the addresses, where a grant stands beside it.
+    Release(Epoch, Option<Vec<IpAddr>>),
+}
+
+impl Word {
+    fn epoch(&self) -> Epoch {
+        match self {
+            Self::Grant(grant) => grant.at.epoch,
+            Self::Release(epoch, _) => *epoch,
+        }
+    }
+}
+
+impl Holder {
+    pub(super) fn answered(&mut self, now: Clocks, answer: Answer, fx: &mut Vec<Effect>) {
+        let Some(sent) = self.pulse.answered(answer.seq) else {
+            return;
+        };
+        if !matches!(self.pulse.contact, Contact::Answered(term) if term == answer.term) {
+            fx.push(Effect::Event(Event::LeaderAnswers { term: answer.term }));
+        }
+        self.pulse.contact = Contact::Answered(answer.term);
+        self.lapsed.clear();
+        self.heard_at(answer.seq);
+        let before = core::mem::take(&mut self.refused);
+
+        let words = words_of(answer);
+        self.see_epochs(&words, fx);
+        // What ends comes before what begins: an address may go from one VIP to another.
+        self.end_unmentioned(&words, fx);
+        let mut grants = Vec::new();
+        for (vip, word) in words {
+            match word {
+                Word::Release(epoch, addresses) => self.release(&vip, epoch, addresses, fx),
+                Word::Grant(grant) => grants.push(grant),
+            }
+        }
+        for grant in grants {
+            self.granted(now, sent, grant, &before, fx);
+        }
+        if !self.sweep.spare.is_empty() {
+            // Whatever of an earlier start is not granted again goes.
+            self.sweep.spare.clear();
+            self.sweep.wanted = true;
+        }
+    }
+
+    fn see_epochs(&mut self, words: &BTreeMap<VipName, Word>, fx: &mut Vec<Effect>) {
+        let seen = words.values().map(Word::epoch).max().unwrap_or_default();
+        if seen > self.highest_epoch {
+            self.highest_epoch = seen;
+            fx.push(Effect::PersistHighest { epoch: seen });
+        }
+    }
+
+    /// In neither list: dropped at once, nothing owed. What was confirmed is confirmed.
+    fn end_unmentioned(&mut self, words: &BTreeMap<VipName, Word>, fx: &mut Vec<Effect>) {
+        let names: Vec<VipName> = self.records.keys().cloned().collect();
+        for vip in names {
+            let mentioned = words.get(&vip).map(Word::epoch);
+            match self.records.get_mut(&vip) {
+                Some(Record::Holding(_)) if mentioned.is_none() => self.end_holding(&vip, fx),
+                Some(Record::Dropping(dropping)) if mentioned.is_none() => dropping.owed = None,
+                Some(Record::Confirming(epoch)) if mentioned != Some(*epoch) => {
+                    self.records.remove(&vip);
+                }
+                Some(
+                    Record::Holding(_)
+                    | Record::Dropping(_)
+                    | Record::Spending(_)
+                    | Record::Confirming(_),
+                )
+                | None => {}
+            }
+        }
+    }
+
+    /// The leader wants this VIP back, confirmed at this epoch.
+    fn release(
+        &mut self,
+        vip: &VipName,
+        epoch: Epoch,
+        addresses: Option<Vec<IpAddr>>,
+        fx: &mut Vec<Effect>,
+    ) {
+        let record = match self.records.remove(vip) {
+            Some(Record::Holding(holding)) => {
+                self.announce_end(vip, holding.epoch, EndCause::Released, fx);
+                let held = bare(&holding.addresses);
+                Record::Dropping(Dropping::new(Some(held), Some(epoch)))
+            }
+            Some(Record::Dropping(dropping)) if dropping.owed.is_none() => {
+                // Dropped anew: a drop that owes nothing leaves out what another VIP has.
+                Record::Dropping(Dropping::new(dropping.addresses, Some(epoch)))
+            }
+            Some(Record::Dropping(mut dropping)) => {
+                dropping.owed = Some(epoch);
+                Record::Dropping(dropping)
+            }
+            Some(Record::Spending(spending)) if spending.epoch == epoch => {
+                Record::Spending(spending)
+            }
+            Some(Record::Confirming(confirmed)) if confirmed == epoch => {
+                Record::Confirming(confirmed)
+            }
+            // No memory of it, or of another epoch: the kernel is read back all the same.
+            Some(Record::Spending(_) | Record::Confirming(_)) | None => {
+                Record::Dropping(Dropping::new(addresses, Some(epoch)))
+            }
+        };
+        self.records.insert(vip.clone(), record);
+    }
+
+    fn granted(
+        &mut self,
+        now: Clocks,
+        sent: Clocks,
+        grant: Grant,
+        refused_before: &BTreeSet<VipEpoch>,
+        fx: &mut Vec<Effect>,
+    ) {
+        let granted = grant.at.clone();
+        let spent = self.spent.forbids(&granted.vip, &bare(&grant.addresses), granted.epoch);
+        // Below the epoch held: a registry that was restored. It has to come up with a higher
+        // epoch; until then the lease that this node has runs on, and ends.
+        let below = matches!(
+            self.records.get(&granted.vip),
+            Some(Record::Holding(holding)) if granted.epoch < holding.epoch
+        );
+        if !spent && !below {
+            self.take(now, sent, grant, fx);
+            return;
+        }
+        if spent {
+            self.end_holding(&granted.vip, fx);
+        }
+        // A stopping node that let go unasked wants no new epoch in its place.
+        if !self.is_stopping() {
+            if !refused_before.contains(&granted) {
+                self.pulse.hurry();
+                fx.push(Effect::Event(Event::GrantRefused {
+                    vip: granted.vip.clone(),
+                    epoch: granted.epoch,
+                }));
+            }
+            self.refused.insert(granted);
+        }
+    }
+
+    /// A grant that may be taken. Whether it is depends on what this node is doing.
+    fn take(&mut self, now: Clocks, sent: Clocks, grant: Grant, fx: &mut Vec<Effect>) {
+        let (vip, epoch) = (grant.at.vip, grant.at.epoch);
+        let ttl = Duration::from_millis(grant.lease_ttl_ms);
+        let lease = Lease::new(sent, ttl, grant.hold_without_quorum);
+        match self.records.get_mut(&vip) {
+            Some(Record::Holding(holding)) if holding.addresses != grant.addresses => {
+                // The old addresses go first; the next answer brings the new ones.
+                self.end_holding(&vip, fx);
+                return;
+            }
+            Some(Record::Holding(holding)) => {
+                holding.lease = lease;
+                if epoch > holding.epoch {
+                    // A new entry: the address stays, and is read back anew.
+                    holding.epoch = epoch;
+                    holding.kernel = Kernel::default();
+                    fx.push(entitled(&vip, epoch));
+                }
+                return;
+            }
+            // What is being released does not come back under the same epoch.
+            Some(Record::Dropping(dropping)) if dropping.owed.is_some_and(|owed| epoch <= owed) => {
+                return;
+            }
+            Some(Record::Dropping(dropping)) if !dropping.is_within(&bare(&grant.addresses)) => {
+                dropping.owed = None;
+                return;
+            }
+            Some(Record::Dropping(_) | Record::Spending(_) | Record::Confirming(_)) | None => {}
+        }
+        // A grant that came too late is worth nothing, and a stopping node takes nothing new.
+        if !lease.left(now).is_zero() && !self.is_stopping() {
+            fx.push(entitled(&vip, epoch));
+            let holding = Holding::new(epoch, grant.addresses, lease);
+            self.records.insert(vip, Record::Holding(holding));
+        }
+    }
+
+    /// Ends an entitlement that the leader does not renew.
+    fn end_holding(&mut self, vip: &VipName, fx: &mut Vec<Effect>) {
+        if let Some(Record::Holding(holding)) = self.records.get(vip) {
+            let epoch = holding.epoch;
+            let dropping = Dropping::new(Some(bare(&holding.addresses)), None);
+            self.records.insert(vip.clone(), Record::Dropping(dropping));
+            self.announce_end(vip, epoch, EndCause::NotGranted, fx);
+        }
+    }
+}
+
+fn entitled(vip: &VipName, epoch: Epoch) -> Effect {
+    Effect::Event(Event::Entitled { vip: vip.clone(), epoch })
+}
+
+/// One word per VIP. A release weighs more than a grant of the same or a lower epoch beside it;
+/// of two grants of one VIP, which no leader gives, the higher counts.
+fn words_of(answer: Answer) -> BTreeMap<VipName, Word> {
+    let mut words: BTreeMap<VipName, Word> = BTreeMap::new();
+    for grant in answer.grants {
+        let known = words.get(&grant.at.vip).map(Word::epoch);
+        if known.is_none_or(|known| known < grant.at.epoch) {
+            words.insert(grant.at.vip.clone(), Word::Grant(grant));
+        }
+    }
+    for releasing in answer.releasing {
+        let addresses = match words.get(&releasing.vip) {
+            Some(word) if word.epoch() > releasing.epoch => continue,
+            Some(Word::Grant(grant)) => Some(bare(&grant.addresses)),
+            Some(Word::Release(_, addresses)) => addresses.clone(),
+            None => None,
+        };
+        words.insert(releasing.vip, Word::Release(releasing.epoch, addresses));
+    }
+    words
+}

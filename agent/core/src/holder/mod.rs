@@ -1,0 +1,259 @@
+//! The machine itself.
+
+mod answer;
+mod outcome;
+mod plan;
+mod stop;
+#[cfg(test)]
+mod tests;
+
+use core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use serde::Serialize;
+use vipfence_types::{
+    BootId, Clocks, ClusterName, Epoch, Heartbeat, NicRecord, NodeHealth, NodeId, VipEpoch,
+    VipName, VipReport,
+};
+
+use self::stop::Course;
+use crate::pulse::{Contact, Pulse};
+use crate::record::{Record, Sweep};
+use crate::{Call, Effect, EndCause, Event, Input, Spent, Start};
+
+/// Decides what this node may hold, and when it has let go (design.md §6).
+///
+/// One of these per VIP (e = epoch, e' > e; a VIP of which nothing is known stands at "none"):
+///
+/// ```text
+///              grant e                    grant e: renewed; grant e': the address stays
+///   none ------------------> Holding e <--------------------------------------+
+///    ^                         |    |                                         |
+///    |   lease over, or in     |    | releasing e, beside a grant or alone    | grant e'
+///    |   neither list          v    v                                         |
+///    |                     Dropping, nothing owed   Dropping, e owed ---------+
+///    |                         |                        | read back without   |
+///    +-------------------------+                        v                     |
+///    |    read back without                        Spending e ----------------+
+///    |                                                  | on disk             |
+///    |     the leader mentions it no more at e          v                     |
+///    +--------------------------------------------- Confirming e -------------+
+/// ```
+///
+/// - Only an answer leads to Holding; it ends by the node's own clocks, the longest of all (I1).
+/// - An epoch that is spent, for the VIP's name or one of its addresses, never leads to Holding
+///   again (I5). It is spent on disk before it is confirmed (attacks H1 and V2).
+/// - A release is confirmed only from Confirming, and the only way there is through a read back
+///   of the kernel, also from "none" (I8).
+/// - The kernel has the address only under a finite lifetime that ends with the lease, so I1
+///   rests on no code that has to run in time.
+///
+/// A machine lives for one boot. Deliberately not here: what a leader decides, hooks (they will
+/// stand before Dropping, when a grant stands beside `releasing`), and any I/O.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Holder {
+    cluster: ClusterName,
+    pub(crate) node: NodeId,
+    pub(crate) boot: BootId,
+    replaces: Option<BootId>,
+    nics: Vec<NicRecord>,
+    version: String,
+    pub(crate) health: NodeHealth,
+    pub(crate) pulse: Pulse,
+    pub(crate) records: BTreeMap<VipName, Record>,
+    /// What is spent, or may be: a flush that is under way, or failed, may have reached the disk.
+    spent: Spent,
+    /// What is spent on disk for sure.
+    durable: Spent,
+    /// What is on its way there.
+    writing: BTreeMap<Call, Writing>,
+    sweep: Sweep,
+    /// Grants of the newest answer that were not taken.
+    pub(crate) refused: BTreeSet<VipEpoch>,
+    /// VIPs whose lease ended since the last answer.
+    pub(crate) lapsed: BTreeSet<VipName>,
+    highest_epoch: Epoch,
+    course: Course,
+    last_call: u64,
+}
+
+/// A flush under way.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct Writing {
+    vip: VipName,
+    addresses: Vec<IpAddr>,
+    epoch: Epoch,
+}
+
+impl Holder {
+    /// An agent starts: entitled to nothing, and with a first heartbeat to send.
+    #[must_use]
+    pub fn start(now: Clocks, start: Start) -> (Self, Vec<Effect>) {
+        let mut holder = Self {
+            sweep: Sweep::of(&start.found),
+            highest_epoch: start.highest_epoch.max(start.spent.highest()),
+            pulse: Pulse::new(start.heartbeat),
+            cluster: start.cluster,
+            node: start.node,
+            boot: start.boot,
+            replaces: start.replaces,
+            nics: start.nics,
+            version: start.version,
+            durable: start.spent.clone(),
+            spent: start.spent,
+            health: NodeHealth::default(),
+            records: BTreeMap::new(),
+            writing: BTreeMap::new(),
+            refused: BTreeSet::new(),
+            lapsed: BTreeSet::new(),
+            course: Course::Running,
+            last_call: 0,
+        };
+        let mut effects = Vec::new();
+        holder.settle(now, &mut effects);
+        (holder, effects)
+    }
+
+    /// Takes one input and says what to do, in order. `now` is read right before the call, and
+    /// never after the input itself.
+    #[must_use]
+    pub fn step(&mut self, now: Clocks, input: Input) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        if self.course == Course::Stopped {
+            return effects;
+        }
+        match input {
+            Input::Answered { boot, answer } => {
+                if boot == self.boot {
+                    self.answered(now, answer, &mut effects);
+                }
+            }
+            Input::Refused { boot, seq, refusal } => {
+                if boot == self.boot {
+                    self.beat_failed(now, seq, Contact::of_refusal(refusal), &mut effects);
+                }
+            }
+            Input::Unreachable { boot, seq, problem } => {
+                if boot == self.boot {
+                    self.beat_failed(now, seq, Contact::Silent(problem), &mut effects);
+                }
+            }
+            Input::Nudged => self.pulse.nudge(),
+            Input::Added { call, at } => self.added(call, at, &mut effects),
+            Input::AddFailed { call, problem } => {
+                self.add_failed(now, call, problem, &mut effects);
+            }
+            Input::Dropped { call } => self.dropped(call, &mut effects),
+            Input::DropFailed { call, problem } => {
+                self.drop_failed(now, call, &problem, &mut effects);
+            }
+            Input::Persisted { call } => self.persisted(call, &mut effects),
+            Input::PersistFailed { call, problem } => {
+                self.persist_failed(now, call, problem, &mut effects);
+            }
+            Input::Health { arm_ok, detail } => self.health_is(arm_ok, detail),
+            Input::HeartbeatEvery { interval } => self.pulse.every(interval),
+            Input::Stop { within } => self.begin_stop(now, within),
+            Input::Tick => {}
+        }
+        self.settle(now, &mut effects);
+        effects
+    }
+
+    /// How long until this machine wants a [`Input::Tick`]; none = never again.
+    #[must_use]
+    pub fn next_deadline(&self, now: Clocks) -> Option<Duration> {
+        if self.course == Course::Stopped {
+            return None;
+        }
+        let silent = self.is_silent();
+        let mut wait = self.pulse.wait(now).min(self.sweep.wait(now));
+        for record in self.records.values() {
+            wait = wait.min(record.wait(now, silent));
+        }
+        Some(wait.min(self.course.wait(now)))
+    }
+
+    fn health_is(&mut self, arm_ok: Option<bool>, detail: String) {
+        if self.health.arm_ok != arm_ok || self.health.detail != detail {
+            self.health.arm_ok = arm_ok;
+            self.health.detail = detail;
+            self.pulse.hurry();
+        }
+    }
+
+    fn heartbeat(&self, now: Clocks) -> Heartbeat {
+        let mut held = Vec::new();
+        let mut released = Vec::new();
+        for (vip, record) in &self.records {
+            match record {
+                Record::Holding(holding) => held.push(VipReport {
+                    at: at(vip, holding.epoch),
+                    added: holding.is_added(now),
+                    problem: holding.kernel.problem.clone(),
+                }),
+                Record::Dropping(dropping) => {
+                    // Not held any more, but it hinders whoever waits for the confirmation.
+                    if let Some(epoch) = dropping.owed.filter(|_| !dropping.problem.is_empty()) {
+                        held.push(VipReport {
+                            at: at(vip, epoch),
+                            added: false,
+                            problem: dropping.problem.clone(),
+                        });
+                    }
+                }
+                Record::Spending(_) => {}
+                Record::Confirming(epoch) => released.push(at(vip, *epoch)),
+            }
+        }
+        Heartbeat {
+            cluster: self.cluster.clone(),
+            node: self.node.clone(),
+            boot: self.boot.clone(),
+            replaces: self.replaces.clone(),
+            seq: self.pulse.next_seq(),
+            held,
+            released,
+            refused: self.refused.iter().cloned().collect(),
+            highest_epoch: self.highest_epoch,
+            nics: self.nics.clone(),
+            health: NodeHealth { stopping: self.is_stopping(), ..self.health.clone() },
+            version: self.version.clone(),
+        }
+    }
+
+    /// No answer comes, and not because a leader turned this node away.
+    fn is_silent(&self) -> bool {
+        matches!(self.pulse.contact, Contact::Silent(_))
+    }
+
+    fn call(&mut self) -> Call {
+        self.last_call += 1;
+        Call(self.last_call)
+    }
+
+    /// Every address of every VIP that is held.
+    fn held_addresses(&self) -> BTreeSet<IpAddr> {
+        let mut all = BTreeSet::new();
+        for record in self.records.values() {
+            if let Record::Holding(holding) = record {
+                all.extend(holding.addresses.iter().map(|one| one.address));
+            }
+        }
+        all
+    }
+
+    /// Tells that an entitlement has ended. No heartbeat hurries because of it: one in flight
+    /// would only delay the confirmation.
+    fn announce_end(&mut self, vip: &VipName, epoch: Epoch, cause: EndCause, fx: &mut Vec<Effect>) {
+        if cause == EndCause::LeaseEnded {
+            self.lapsed.insert(vip.clone());
+        }
+        fx.push(Effect::Event(Event::NotEntitled { vip: vip.clone(), epoch, cause }));
+    }
+}
+
+fn at(vip: &VipName, epoch: Epoch) -> VipEpoch {
+    VipEpoch { vip: vip.clone(), epoch }
+}

@@ -1,0 +1,10 @@
+//! Step tests: an input, and the exact effects.
+
+mod attacks;
+mod beats;
+mod bench;
+mod leases;
+mod random;
+mod releases;
+mod stops;
+mod table;

@@ -1,0 +1,319 @@
+//! Random answers, delays, clock steps, failures and restarts around one machine, with a kernel
+//! and a disk that do as they are told, late. After each step (I1, I5, I8):
+//!
+//! - nothing is held, and nothing added, beyond a lease that was granted;
+//! - nothing is added that was ever confirmed as released, or is spent on disk;
+//! - nothing is confirmed that is not spent on disk, or that the kernel still has;
+//! - the machine never asks to be woken at once for ever.
+
+use core::net::IpAddr;
+use core::time::Duration;
+use std::collections::{BTreeMap, VecDeque};
+
+use proptest::prelude::*;
+use vipfence_types::{Answer, BootId, Clocks, Epoch, Grant, Refusal, Term, VipEpoch, VipName};
+
+use super::bench::{address, at, grant, name, start};
+use crate::{Effect, Found, Holder, Input, Spent, Start};
+
+const VIPS: [&str; 2] = ["demo", "other"];
+
+/// One thing that happens.
+#[derive(Clone, Debug)]
+enum Move {
+    Pass { ms: u64 },
+    StepWall { ms: i64 },
+    Answer { back: u64, words: [Word; 2], ttl_ms: u64, hold: bool },
+    Refuse { second_boot: bool },
+    Nudge,
+    Kernel { fails: bool },
+    Disk { fails: bool },
+    Restart,
+}
+
+/// What an answer says of a VIP.
+#[derive(Clone, Copy, Debug)]
+struct Word {
+    granted: bool,
+    releasing: bool,
+    epoch: u64,
+}
+
+fn word() -> impl Strategy<Value = Word> {
+    (any::<bool>(), prop::bool::weighted(0.3), 1_u64..6)
+        .prop_map(|(granted, releasing, epoch)| Word { granted, releasing, epoch })
+}
+
+fn moves() -> impl Strategy<Value = Vec<Move>> {
+    let answer = (0_u64..3, [word(), word()], 500_u64..20_000, any::<bool>());
+    let one = prop_oneof![
+        6 => (0_u64..3_000).prop_map(|ms| Move::Pass { ms }),
+        1 => (-30_000_i64..30_000).prop_map(|ms| Move::StepWall { ms }),
+        6 => answer.prop_map(|(back, words, ttl_ms, hold)| Move::Answer { back, words, ttl_ms, hold }),
+        1 => any::<bool>().prop_map(|second_boot| Move::Refuse { second_boot }),
+        2 => Just(Move::Nudge),
+        8 => prop::bool::weighted(0.2).prop_map(|fails| Move::Kernel { fails }),
+        6 => prop::bool::weighted(0.2).prop_map(|fails| Move::Disk { fails }),
+        1 => Just(Move::Restart),
+    ];
+    prop::collection::vec(one, 1..200)
+}
+
+struct World {
+    holder: Holder,
+    boot: u64,
+    now: Clocks,
+    /// By number: the heartbeats of this boot.
+    sent: BTreeMap<u64, Clocks>,
+    /// Every lease that an answer carried: the latest end counts.
+    leases: Vec<(VipEpoch, Clocks, Duration, bool)>,
+    /// Addresses in the kernel, each with the moment it was set and its lifetime.
+    kernel: BTreeMap<IpAddr, (Clocks, Duration)>,
+    kernel_calls: VecDeque<Effect>,
+    disk_calls: VecDeque<Effect>,
+    disk: Spent,
+    confirmed: BTreeMap<VipName, Epoch>,
+}
+
+fn boot(number: u64) -> BootId {
+    BootId::from(format!("boot-{number}"))
+}
+
+impl World {
+    fn new() -> Self {
+        let now = Clocks::all_at(Duration::from_secs(100_000));
+        let first = Start { boot: boot(1), ..start() };
+        let (holder, effects) = Holder::start(now, first);
+        let mut world = Self {
+            holder,
+            boot: 1,
+            now,
+            sent: BTreeMap::new(),
+            leases: Vec::new(),
+            kernel: BTreeMap::new(),
+            kernel_calls: VecDeque::new(),
+            disk_calls: VecDeque::new(),
+            disk: Spent::default(),
+            confirmed: BTreeMap::new(),
+        };
+        world.take(effects);
+        world
+    }
+
+    fn expire(&mut self) {
+        let now = self.now;
+        // Kernel lifetimes run by a clock that nobody steps.
+        self.kernel.retain(|_, (set, lifetime)| now.mono_since(*set) < *lifetime);
+    }
+
+    fn step(&mut self, input: Input) {
+        let effects = self.holder.step(self.now, input);
+        self.take(effects);
+    }
+
+    fn take(&mut self, effects: Vec<Effect>) {
+        self.expire();
+        for effect in effects {
+            match &effect {
+                Effect::Send { heartbeat, .. } => {
+                    self.sent.insert(heartbeat.seq, self.now);
+                    for released in &heartbeat.released {
+                        self.check_confirmation(released);
+                    }
+                }
+                Effect::Add { .. } => {
+                    self.check_add(&effect);
+                    self.kernel_calls.push_back(effect);
+                }
+                Effect::Drop { .. } | Effect::Sweep { .. } => self.kernel_calls.push_back(effect),
+                Effect::PersistSpent { .. } => self.disk_calls.push_back(effect),
+                Effect::PersistHighest { .. } | Effect::Event(_) | Effect::Stopped => {}
+            }
+        }
+        for held in self.holder.view(self.now).held {
+            let key = VipEpoch { vip: held.vip, epoch: held.epoch };
+            assert!(self.may_hold(&key, held.lease_left), "held too long");
+        }
+        let wait = self.holder.next_deadline(self.now);
+        assert_ne!(wait, Some(Duration::ZERO), "{:?}", self.holder);
+    }
+
+    fn may_hold(&self, key: &VipEpoch, for_so_long: Duration) -> bool {
+        self.leases.iter().any(|(granted, sent, ttl, hold)| {
+            let left = ttl.saturating_sub(self.now.longest_since(*sent));
+            granted == key && (*hold || for_so_long <= left)
+        })
+    }
+
+    fn check_confirmation(&mut self, released: &VipEpoch) {
+        let known = self.disk.vips.get(&released.vip);
+        assert!(known >= Some(&released.epoch), "confirmed, not spent");
+        let address = address(released.vip.as_str());
+        assert!(!self.kernel.contains_key(&address), "confirmed, still there");
+        for call in &self.kernel_calls {
+            let adds = matches!(call, Effect::Add { vip, .. } if *vip == released.vip);
+            assert!(!adds, "confirmed, and being added");
+        }
+        let highest = self.confirmed.entry(released.vip.clone()).or_default();
+        *highest = released.epoch.max(*highest);
+    }
+
+    fn check_add(&self, effect: &Effect) {
+        let Effect::Add { vip, epoch, lifetime, .. } = effect else {
+            return;
+        };
+        assert!(Some(epoch) > self.confirmed.get(vip), "confirmed, revived");
+        let spent = self.disk.forbids(vip, &[address(vip.as_str())], *epoch);
+        // What is being written may be on disk before the machine hears of it, but then the
+        // machine has an epoch above it.
+        assert!(!spent, "spent, revived");
+        let whole = lifetime.subsec_nanos() == 0;
+        assert!(whole && (1..=12).contains(&lifetime.as_secs()), "{lifetime:?}");
+        let key = VipEpoch { vip: vip.clone(), epoch: *epoch };
+        assert!(self.may_hold(&key, *lifetime), "added beyond the lease");
+    }
+
+    fn kernel(&mut self, fails: bool) {
+        let Some(effect) = self.kernel_calls.pop_front() else {
+            return;
+        };
+        let problem = "kernel".to_owned();
+        match effect {
+            Effect::Add { call, addresses, lifetime, .. } => {
+                // Also a call that fails may have done its work.
+                for one in addresses {
+                    self.kernel.insert(one.address, (self.now, lifetime));
+                }
+                let at = self.now;
+                self.step(if fails {
+                    Input::AddFailed { call, problem }
+                } else {
+                    Input::Added { call, at }
+                });
+            }
+            Effect::Drop { call, .. } | Effect::Sweep { call, .. } if fails => {
+                self.step(Input::DropFailed { call, problem });
+            }
+            Effect::Drop { call, addresses, .. } => {
+                self.kernel.retain(|one, _| !addresses.contains(one));
+                self.step(Input::Dropped { call });
+            }
+            Effect::Sweep { call, keep } => {
+                self.kernel.retain(|one, _| keep.contains(one));
+                self.step(Input::Dropped { call });
+            }
+            other => unreachable!("not a kernel call: {other:?}"),
+        }
+    }
+
+    fn disk(&mut self, fails: bool) {
+        let Some(Effect::PersistSpent { call, vip, addresses, epoch }) =
+            self.disk_calls.pop_front()
+        else {
+            return;
+        };
+        if fails {
+            let problem = "disk".to_owned();
+            self.step(Input::PersistFailed { call, problem });
+        } else {
+            self.disk.spend(&vip, &addresses, epoch);
+            self.step(Input::Persisted { call });
+        }
+    }
+
+    fn answer(&mut self, back: u64, words: [Word; 2], ttl_ms: u64, hold: bool) {
+        let Some((&newest, _)) = self.sent.last_key_value() else {
+            return;
+        };
+        let seq = newest.saturating_sub(back);
+        let Some(&sent) = self.sent.get(&seq) else {
+            return;
+        };
+        let mut grants = Vec::new();
+        let mut releasing = Vec::new();
+        for (vip, word) in VIPS.iter().zip(words) {
+            if word.granted {
+                let given = Grant {
+                    lease_ttl_ms: ttl_ms,
+                    hold_without_quorum: hold,
+                    ..grant(vip, word.epoch)
+                };
+                let ttl = Duration::from_millis(ttl_ms);
+                self.leases.push((given.at.clone(), sent, ttl, hold));
+                grants.push(given);
+            }
+            if word.releasing {
+                releasing.push(at(vip, word.epoch));
+            }
+        }
+        let answer = Answer { seq, term: Term(1), grants, releasing };
+        let boot = boot(self.boot);
+        self.step(Input::Answered { boot, answer });
+    }
+
+    fn refuse(&mut self, second_boot: bool) {
+        let seq = self.sent.keys().last().copied().unwrap_or(0);
+        let refusal =
+            if second_boot { Refusal::SecondBoot { boot: boot(0) } } else { Refusal::NoQuorum };
+        let boot = boot(self.boot);
+        self.step(Input::Refused { boot, seq, refusal });
+    }
+
+    /// Killed, and started again: what was asked of the kernel and of the disk is lost.
+    fn restart(&mut self) {
+        self.expire();
+        self.boot += 1;
+        self.sent.clear();
+        self.leases.clear();
+        self.kernel_calls.clear();
+        self.disk_calls.clear();
+        let now = self.now;
+        let found = self.kernel.iter().map(|(address, (set, lifetime))| Found {
+            address: *address,
+            lifetime_left: Some(lifetime.saturating_sub(now.mono_since(*set))),
+        });
+        let (holder, effects) = Holder::start(
+            now,
+            Start {
+                boot: boot(self.boot),
+                spent: self.disk.clone(),
+                found: found.collect(),
+                ..start()
+            },
+        );
+        self.holder = holder;
+        self.take(effects);
+    }
+
+    fn make(&mut self, one: Move) {
+        match one {
+            Move::Pass { ms } => {
+                self.now = self.now.plus(Duration::from_millis(ms));
+                self.step(Input::Tick);
+            }
+            Move::StepWall { ms } => {
+                self.now.wall_us = self.now.wall_us.saturating_add_signed(ms * 1_000);
+                self.step(Input::Tick);
+            }
+            Move::Answer { back, words, ttl_ms, hold } => self.answer(back, words, ttl_ms, hold),
+            Move::Refuse { second_boot } => self.refuse(second_boot),
+            Move::Nudge => self.step(Input::Nudged),
+            Move::Kernel { fails } => self.kernel(fails),
+            Move::Disk { fails } => self.disk(fails),
+            Move::Restart => self.restart(),
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_lease_is_outlived_and_no_release_is_confirmed_early_or_taken_back(moves in moves()) {
+        assert_eq!(name("demo").as_str(), VIPS[0]);
+        let mut world = World::new();
+        for one in moves {
+            world.make(one);
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Everything that can happen to a [`Holder`](crate::Holder).
+
+use core::net::IpAddr;
+use core::time::Duration;
+
+use serde::Serialize;
+use vipfence_types::{Answer, BootId, Clocks, ClusterName, Epoch, NicRecord, NodeId, Refusal};
+
+use crate::{Call, Spent};
+
+/// What an agent knows when it starts. It is entitled to nothing.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Start {
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// This node.
+    pub node: NodeId,
+    /// This start of the agent: random, never used twice.
+    pub boot: BootId,
+    /// The start before this one, from the locked state directory.
+    pub replaces: Option<BootId>,
+    /// The node's NICs.
+    pub nics: Vec<NicRecord>,
+    /// The version of the agent.
+    pub version: String,
+    /// How often to beat.
+    pub heartbeat: Duration,
+    /// What is spent, from disk.
+    pub spent: Spent,
+    /// The highest epoch ever seen, from disk.
+    pub highest_epoch: Epoch,
+    /// The managed addresses that are on the OS already.
+    pub found: Vec<Found>,
+}
+
+/// A managed address that an agent finds on the OS when it starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Found {
+    /// The address.
+    pub address: IpAddr,
+    /// What is left of its kernel lifetime; none = it stays for ever.
+    pub lifetime_left: Option<Duration>,
+}
+
+/// Everything that can happen.
+///
+/// Outcomes of heartbeats name the boot that sent them. The number of a heartbeat means nothing
+/// in another boot, so an outcome of another boot is ignored.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub enum Input {
+    /// The leader answered a heartbeat. The only thing that entitles to anything.
+    Answered {
+        /// The boot that sent the heartbeat.
+        boot: BootId,
+        /// The answer; its `seq` names the heartbeat.
+        answer: Answer,
+    },
+    /// A node answered that it does not take the heartbeat.
+    Refused {
+        /// The boot that sent the heartbeat.
+        boot: BootId,
+        /// The heartbeat.
+        seq: u64,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// No answer came.
+    Unreachable {
+        /// The boot that sent the heartbeat.
+        boot: BootId,
+        /// The heartbeat.
+        seq: u64,
+        /// Why, for people.
+        problem: String,
+    },
+    /// The leader hints that there is news. It carries no grant, so it can only cause a heartbeat.
+    Nudged,
+    /// [`Effect::Add`](crate::Effect::Add): the lifetime was set, and the addresses were read back.
+    Added {
+        /// The call.
+        call: Call,
+        /// The clocks, read after the call.
+        at: Clocks,
+    },
+    /// [`Effect::Add`](crate::Effect::Add): failed, or started too late. The addresses may be there.
+    AddFailed {
+        /// The call.
+        call: Call,
+        /// Why, for people.
+        problem: String,
+    },
+    /// [`Effect::Drop`](crate::Effect::Drop) or [`Effect::Sweep`](crate::Effect::Sweep): the kernel
+    /// was read back *after* the removal, and the addresses are not there.
+    Dropped {
+        /// The call.
+        call: Call,
+    },
+    /// The addresses may still be there.
+    DropFailed {
+        /// The call.
+        call: Call,
+        /// Why, for people.
+        problem: String,
+    },
+    /// [`Effect::PersistSpent`](crate::Effect::PersistSpent): it is on disk, flushed.
+    Persisted {
+        /// The call.
+        call: Call,
+    },
+    /// It may or may not be on disk.
+    PersistFailed {
+        /// The call.
+        call: Call,
+        /// Why, for people.
+        problem: String,
+    },
+    /// How the node is.
+    Health {
+        /// Whether it reaches Azure's API; none = not tried yet.
+        arm_ok: Option<bool>,
+        /// What is wrong, for people; empty = nothing.
+        detail: String,
+    },
+    /// The timers changed.
+    HeartbeatEvery {
+        /// How often to beat from now on.
+        interval: Duration,
+    },
+    /// Stop cleanly: say so, go on serving until the leader has moved the VIPs elsewhere, let go
+    /// of what is left after `within`.
+    Stop {
+        /// How long the leader gets.
+        within: Duration,
+    },
+    /// Time has passed.
+    Tick,
+}

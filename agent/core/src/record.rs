@@ -1,0 +1,230 @@
+//! What a node knows of one VIP: it holds it, or lets go of it in three steps.
+
+use core::net::IpAddr;
+use core::time::Duration;
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+use vipfence_types::{Clocks, Epoch, KERNEL_LIFETIME_CAP, VipAddress};
+
+use crate::lease::{Lease, Timer};
+use crate::{Call, Found};
+
+/// How often a renewal is tried that would not have lengthened the kernel lifetime.
+const RENEWAL_PACE: Duration = Duration::from_millis(250);
+
+/// A VIP on this node; the diagram stands at [`Holder`](crate::Holder).
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) enum Record {
+    /// Entitled.
+    Holding(Holding),
+    /// Not entitled; the kernel was not yet read back without the address.
+    Dropping(Dropping),
+    /// Read back; not yet spent on disk.
+    Spending(Spending),
+    /// Spent and read back: every heartbeat confirms it, as long as the leader mentions it.
+    Confirming(Epoch),
+}
+
+/// An entitlement.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Holding {
+    pub(crate) epoch: Epoch,
+    pub(crate) addresses: Vec<VipAddress>,
+    pub(crate) lease: Lease,
+    pub(crate) kernel: Kernel,
+}
+
+/// What is known of the kernel under the present epoch.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub(crate) struct Kernel {
+    /// The lifetime last read back; counted from before it was set.
+    pub(crate) set: Option<Timer>,
+    /// The add under way.
+    pub(crate) out: Option<OutstandingAdd>,
+    /// The last add failed, or came too late: the kernel may have a lifetime that outlives the
+    /// lease, until it is set anew or the address dropped.
+    pub(crate) unsure: bool,
+    /// The event of the first read back was told.
+    pub(crate) told: bool,
+    pub(crate) retry: Option<Timer>,
+    pub(crate) problem: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub(crate) struct OutstandingAdd {
+    pub(crate) call: Call,
+    pub(crate) computed_at: Clocks,
+    pub(crate) lifetime: Duration,
+}
+
+/// An address on its way off the OS.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Dropping {
+    /// None = not known: asked to release what this boot never had. The whole OS is swept.
+    pub(crate) addresses: Option<Vec<IpAddr>>,
+    /// The epoch whose release is to be confirmed.
+    pub(crate) owed: Option<Epoch>,
+    pub(crate) call: Option<Call>,
+    pub(crate) retry: Option<Timer>,
+    pub(crate) problem: String,
+}
+
+/// A release on its way to the disk.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Spending {
+    pub(crate) epoch: Epoch,
+    pub(crate) addresses: Vec<IpAddr>,
+    pub(crate) call: Option<Call>,
+    pub(crate) retry: Option<Timer>,
+}
+
+fn is_over(retry: Option<Timer>, now: Clocks) -> bool {
+    retry.is_none_or(|timer| timer.is_over(now))
+}
+
+fn left(retry: Option<Timer>, now: Clocks) -> Duration {
+    retry.map_or(Duration::ZERO, |timer| timer.left(now))
+}
+
+/// The bare addresses.
+pub(crate) fn bare(addresses: &[VipAddress]) -> Vec<IpAddr> {
+    addresses.iter().map(|one| one.address).collect()
+}
+
+impl Holding {
+    pub(crate) fn new(epoch: Epoch, addresses: Vec<VipAddress>, lease: Lease) -> Self {
+        Self { epoch, addresses, lease, kernel: Kernel::default() }
+    }
+
+    /// Whether the address is in the kernel under this epoch, as far as was read back.
+    pub(crate) fn is_added(&self, now: Clocks) -> bool {
+        self.kernel.set.is_some_and(|set| !set.is_over(now))
+    }
+
+    /// Whether the entitlement is over: the lease has run out, or what may be in the kernel can
+    /// no longer be put right under it.
+    pub(crate) fn is_over(&self, now: Clocks) -> bool {
+        let hopeless = self.kernel.unsure && self.lease.kernel_lifetime(now).is_none();
+        self.lease.left(now).is_zero() || hopeless
+    }
+
+    /// The lifetime that the kernel is to be given now, if any.
+    pub(crate) fn add_due(&self, now: Clocks) -> Option<Duration> {
+        if self.kernel.out.is_some() || !is_over(self.kernel.retry, now) {
+            return None;
+        }
+        let lifetime = self.lease.kernel_lifetime(now)?;
+        match self.kernel.set {
+            None => Some(lifetime),
+            Some(set) => {
+                let gains = set.half_left(now).is_zero() && lifetime > set.left(now);
+                gains.then_some(lifetime)
+            }
+        }
+    }
+
+    /// How long until time alone asks for something.
+    pub(crate) fn wait(&self, now: Clocks, silent: bool) -> Duration {
+        let mut wait = self.lease.left(now);
+        if self.lease.hold && silent {
+            wait = wait.min(self.lease.half_left(now));
+        }
+        if self.kernel.unsure {
+            // Until less than a second is left: then it is dropped.
+            let putting_right = self.lease.left(now).saturating_sub(Duration::from_secs(1));
+            wait = wait.min(putting_right + Duration::from_micros(1));
+        }
+        if self.kernel.out.is_some() || self.lease.kernel_lifetime(now).is_none() {
+            return wait;
+        }
+        let add = match (self.kernel.retry, self.kernel.set) {
+            (Some(retry), _) if !retry.is_over(now) => retry.left(now),
+            (_, None) => Duration::ZERO,
+            (_, Some(set)) if set.half_left(now).is_zero() => RENEWAL_PACE,
+            (_, Some(set)) => set.half_left(now),
+        };
+        wait.min(add)
+    }
+}
+
+impl Dropping {
+    pub(crate) fn new(addresses: Option<Vec<IpAddr>>, owed: Option<Epoch>) -> Self {
+        Self { addresses, owed, call: None, retry: None, problem: String::new() }
+    }
+
+    pub(crate) fn is_due(&self, now: Clocks) -> bool {
+        self.call.is_none() && is_over(self.retry, now)
+    }
+
+    pub(crate) fn wait(&self, now: Clocks) -> Duration {
+        self.call.map_or_else(|| left(self.retry, now), |_| Duration::MAX)
+    }
+
+    /// Whether all of its addresses are among `others`, so that adding those leaves none behind.
+    pub(crate) fn is_within(&self, others: &[IpAddr]) -> bool {
+        let mine = self.addresses.as_deref().unwrap_or_default();
+        mine.iter().all(|one| others.contains(one))
+    }
+}
+
+impl Spending {
+    pub(crate) fn new(epoch: Epoch, addresses: Vec<IpAddr>) -> Self {
+        Self { epoch, addresses, call: None, retry: None }
+    }
+
+    pub(crate) fn is_due(&self, now: Clocks) -> bool {
+        self.call.is_none() && is_over(self.retry, now)
+    }
+
+    pub(crate) fn wait(&self, now: Clocks) -> Duration {
+        self.call.map_or_else(|| left(self.retry, now), |_| Duration::MAX)
+    }
+}
+
+impl Record {
+    /// How long until time alone asks for something.
+    pub(crate) fn wait(&self, now: Clocks, silent: bool) -> Duration {
+        match self {
+            Self::Holding(holding) => holding.wait(now, silent),
+            Self::Dropping(dropping) => dropping.wait(now),
+            Self::Spending(spending) => spending.wait(now),
+            Self::Confirming(_) => Duration::MAX,
+        }
+    }
+}
+
+/// Taking off the OS whatever no holding accounts for: what an earlier start left behind.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub(crate) struct Sweep {
+    /// Found at the start with a kernel lifetime of our making: left to the kernel, or to a new
+    /// grant, until the first answer tells which.
+    pub(crate) spare: BTreeSet<IpAddr>,
+    pub(crate) wanted: bool,
+    pub(crate) call: Option<Call>,
+    pub(crate) retry: Option<Timer>,
+}
+
+impl Sweep {
+    pub(crate) fn of(found: &[Found]) -> Self {
+        // A lifetime beyond the cap is not one that this program sets.
+        let ours = |one: &Found| {
+            let left = one.lifetime_left;
+            left.is_some_and(|left| left <= KERNEL_LIFETIME_CAP)
+        };
+        Self {
+            spare: found.iter().filter(|one| ours(one)).map(|one| one.address).collect(),
+            wanted: !found.iter().all(ours),
+            call: None,
+            retry: None,
+        }
+    }
+
+    pub(crate) fn is_due(&self, now: Clocks) -> bool {
+        self.wanted && is_over(self.retry, now)
+    }
+
+    pub(crate) fn wait(&self, now: Clocks) -> Duration {
+        if self.wanted { left(self.retry, now) } else { Duration::MAX }
+    }
+}

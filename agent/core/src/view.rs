@@ -1,0 +1,107 @@
+//! What a node knows of itself, for `status`: also, and above all, while no leader answers.
+
+use core::time::Duration;
+
+use serde::Serialize;
+use vipfence_types::{BootId, Clocks, Epoch, NodeId, VipName};
+
+use crate::Holder;
+use crate::pulse::Contact;
+use crate::record::Record;
+
+/// A VIP that this node is entitled to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HeldVip {
+    /// The VIP.
+    pub vip: VipName,
+    /// The epoch.
+    pub epoch: Epoch,
+    /// The address was read back from the OS under this epoch, and its lifetime runs.
+    pub added: bool,
+    /// What is left of the lease.
+    pub lease_left: Duration,
+}
+
+/// What a node knows of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LocalView {
+    /// The node.
+    pub node: NodeId,
+    /// This start of the agent.
+    pub boot: BootId,
+    /// What it is entitled to now, ordered by name.
+    pub held: Vec<HeldVip>,
+    /// Why it holds nothing, or what hinders it; empty = nothing.
+    pub detail: String,
+}
+
+impl Holder {
+    /// What this node is entitled to at `now`, and what hinders it.
+    #[must_use]
+    pub fn view(&self, now: Clocks) -> LocalView {
+        let held = self.records.iter().filter_map(|(vip, record)| {
+            let Record::Holding(holding) = record else {
+                return None;
+            };
+            // Asked between the end of a lease and the next step: the clock has the last word.
+            (!holding.is_over(now)).then(|| HeldVip {
+                vip: vip.clone(),
+                epoch: holding.epoch,
+                added: holding.is_added(now),
+                lease_left: holding.lease.left(now),
+            })
+        });
+        LocalView {
+            node: self.node.clone(),
+            boot: self.boot.clone(),
+            held: held.collect(),
+            detail: self.detail(),
+        }
+    }
+
+    fn detail(&self) -> String {
+        let mut parts = Vec::new();
+        if self.is_stopping() {
+            parts.push("the agent is stopping".to_owned());
+        }
+        match &self.pulse.contact {
+            Contact::NotYet => parts.push("no leader has answered yet".to_owned()),
+            Contact::Answered(_) => {}
+            Contact::Silent(problem) if self.lapsed.is_empty() => {
+                parts.push(format!("no leader answers: {problem}"));
+            }
+            Contact::Silent(problem) => {
+                let names: Vec<&str> = self.lapsed.iter().map(VipName::as_str).collect();
+                let names = names.join(", ");
+                parts.push(format!("no quorum: the lease of {names} ended ({problem})"));
+            }
+            Contact::TurnedAway(refusal) => parts.push(refusal.to_string()),
+        }
+        for (vip, record) in &self.records {
+            match record {
+                Record::Holding(holding) => {
+                    if holding.lease.local {
+                        parts.push(format!("{vip} is held without a quorum"));
+                    }
+                    if !holding.kernel.problem.is_empty() {
+                        parts.push(format!("{vip}: {}", holding.kernel.problem));
+                    }
+                }
+                Record::Dropping(dropping) if !dropping.problem.is_empty() => {
+                    parts.push(format!("{vip}: {}", dropping.problem));
+                }
+                Record::Dropping(_) | Record::Spending(_) | Record::Confirming(_) => {}
+            }
+        }
+        for refused in &self.refused {
+            parts.push(format!(
+                "the grant of {} at epoch {} is not taken: this node has released that epoch",
+                refused.vip, refused.epoch
+            ));
+        }
+        if !self.health.detail.is_empty() {
+            parts.push(self.health.detail.clone());
+        }
+        parts.join("; ")
+    }
+}

@@ -1,0 +1,52 @@
+//! What the node's events look like in the log. ERROR = a human must act, WARN = unexpected, went
+//! on, INFO = a state changed.
+
+use tracing::{error, info, warn};
+use vipfence_agent_core::{EndCause, Event};
+use vipfence_types::Refusal;
+
+/// Writes one event to the log.
+pub(super) fn write(event: &Event) {
+    match event {
+        Event::Entitled { vip, epoch } => info!(%vip, %epoch, "this node holds the VIP"),
+        Event::NotEntitled { vip, epoch, cause } => match cause {
+            EndCause::LeaseEnded => {
+                warn!(%vip, %epoch, "this node holds the VIP no more: {cause}");
+            }
+            EndCause::NotGranted | EndCause::Released | EndCause::Stopping => {
+                info!(%vip, %epoch, "this node holds the VIP no more: {cause}");
+            }
+        },
+        Event::Added { vip, epoch } => info!(%vip, %epoch, "the address is on this node"),
+        Event::AddFailed { vip, epoch, problem } => {
+            warn!(%vip, %epoch, "cannot add the address, trying again: {problem}")
+        }
+        Event::Dropped { vip } => info!(%vip, "the address is off this node"),
+        Event::DropFailed { vip, problem } => {
+            let vip = vip.as_ref().map_or("", |vip| vip.as_str());
+            warn!(vip, "cannot drop the address, trying again: {problem}");
+        }
+        Event::Released { vip, epoch } => info!(%vip, %epoch, "released"),
+        Event::PersistFailed { vip, problem } => {
+            // The release cannot be confirmed, so whoever waits for it waits for the whole lease.
+            error!(%vip, "cannot write the state directory: {problem}");
+        }
+        Event::GrantRefused { vip, epoch } => {
+            warn!(%vip, %epoch, "a grant was refused: its epoch is over on this node");
+        }
+        Event::HeldWithoutQuorum { vip, epoch } => {
+            warn!(%vip, %epoch, "the VIP is kept without a quorum (on_quorum_loss = hold)");
+        }
+        Event::LeaderAnswers { term } => info!(%term, "a leader answers"),
+        Event::LeaderSilent { problem } => warn!("no leader answers: {problem}"),
+        Event::TurnedAway { refusal } => match refusal {
+            // A node that was just added, or a cluster that is just being born: it may pass.
+            Refusal::UnknownNode | Refusal::NotLeader { .. } | Refusal::NoQuorum => {
+                warn!("this node is turned away: {refusal}");
+            }
+            Refusal::WrongCluster { .. } | Refusal::SecondBoot { .. } => {
+                error!("this node is turned away: {refusal}");
+            }
+        },
+    }
+}

@@ -1,0 +1,188 @@
+//! The node agent's shell: it owns a [`Holder`], executes what it asks for in order, and tells it
+//! what came of that.
+//!
+//! ```text
+//!            nudge, health, stop            +--------+  heartbeats   BeatTransport
+//!   handle ------------------------------> |        | ------------> (to the leader)
+//!          <------------------------------ |  loop  |  OS calls      AddressDriver
+//!            view, changes, events          |        | ------------> (in order)
+//!                                           +--------+  flushes       NodeState
+//!                                             owns the Holder ------> (in order)
+//! ```
+//!
+//! **Architecture Invariant:** nothing here compares an epoch or decides about a lease; that is
+//! what `vipfence_agent_core` is for (I1, I5, I8). When this loop hangs or dies, the addresses go
+//! by themselves.
+
+mod calls;
+mod journal;
+mod runner;
+pub(crate) mod state;
+mod transport;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, broadcast, mpsc, watch};
+use vipfence_agent_core::{Event, Holder, Input, LocalView, Start};
+use vipfence_types::{BootId, ClusterName, NicRecord, NodeId};
+
+pub(crate) use self::transport::{BeatError, BeatTransport};
+
+use self::runner::Runner;
+use self::state::{NodeState, Remembered};
+use crate::clock::ClockSource;
+use crate::os::{AddressDriver, OsError};
+
+/// How many events a slow listener may be behind.
+const EVENTS_KEPT: usize = 256;
+/// How many inputs may wait. Whoever sends more waits.
+const INPUTS_KEPT: usize = 256;
+
+/// Who this node is.
+#[derive(Clone, Debug)]
+pub(crate) struct NodeConfig {
+    /// The cluster.
+    pub(crate) cluster: ClusterName,
+    /// The node.
+    pub(crate) node: NodeId,
+    /// This start: random, the one that the state directory was opened with.
+    pub(crate) boot: BootId,
+    /// The node's NICs.
+    pub(crate) nics: Vec<NicRecord>,
+    /// The version of the agent.
+    pub(crate) version: String,
+    /// How often to beat.
+    pub(crate) heartbeat: Duration,
+}
+
+/// What a node works with.
+pub(crate) struct NodeParts {
+    /// The OS.
+    pub(crate) driver: Arc<dyn AddressDriver>,
+    /// The way to the leader.
+    pub(crate) transport: Arc<dyn BeatTransport>,
+    /// The clocks.
+    pub(crate) clocks: Arc<dyn ClockSource>,
+    /// The locked state directory; given back to the system when the node has ended.
+    pub(crate) state: NodeState,
+    /// What was in it.
+    pub(crate) remembered: Remembered,
+}
+
+/// A running node, to look at and to steer. A clone is the same node.
+#[derive(Clone)]
+pub(crate) struct NodeHandle {
+    holder: Arc<Mutex<Holder>>,
+    clocks: Arc<dyn ClockSource>,
+    inputs: mpsc::Sender<Input>,
+    nudged: Arc<Notify>,
+    changes: watch::Receiver<LocalView>,
+    events: broadcast::Sender<Event>,
+}
+
+/// Starts nodes.
+pub(crate) struct NodeRunner;
+
+impl NodeRunner {
+    /// Starts a node on the present runtime. It is entitled to nothing until a leader answers.
+    ///
+    /// # Errors
+    /// The OS cannot be asked which addresses it has.
+    pub(crate) async fn spawn(config: NodeConfig, parts: NodeParts) -> Result<NodeHandle, OsError> {
+        let start = Start {
+            cluster: config.cluster,
+            node: config.node,
+            boot: config.boot.clone(),
+            replaces: parts.remembered.replaces,
+            nics: config.nics,
+            version: config.version,
+            heartbeat: config.heartbeat,
+            spent: parts.remembered.spent,
+            highest_epoch: parts.remembered.highest_epoch,
+            found: parts.driver.found().await?,
+        };
+        let now = parts.clocks.now();
+        let (holder, effects) = Holder::start(now, start);
+        let (inputs, outcomes) = mpsc::channel(INPUTS_KEPT);
+        let (published, changes) = watch::channel(holder.view(now));
+        let handle = NodeHandle {
+            holder: Arc::new(Mutex::new(holder)),
+            clocks: Arc::clone(&parts.clocks),
+            inputs,
+            nudged: Arc::default(),
+            changes,
+            events: broadcast::Sender::new(EVENTS_KEPT),
+        };
+        let workings = runner::Workings {
+            boot: config.boot,
+            driver: parts.driver,
+            transport: parts.transport,
+            state: parts.state,
+            published,
+        };
+        let runner = Runner::new(handle.clone(), workings);
+        tokio::spawn(runner.run(effects, outcomes));
+        Ok(handle)
+    }
+}
+
+impl NodeHandle {
+    /// What the node is entitled to at this moment, by the clock and not by the last step.
+    pub(crate) fn view(&self) -> LocalView {
+        let now = self.clocks.now();
+        self.holder().view(now)
+    }
+
+    /// The view whenever it changes by more than the time that is left.
+    pub(crate) fn changes(&self) -> watch::Receiver<LocalView> {
+        self.changes.clone()
+    }
+
+    /// What happens from now on.
+    pub(crate) fn events(&self) -> broadcast::Receiver<Event> {
+        self.events.subscribe()
+    }
+
+    /// The leader has news: beat at once. Never waits, and many are one.
+    pub(crate) fn nudge(&self) {
+        self.nudged.notify_one();
+    }
+
+    /// How the node is.
+    pub(crate) async fn health(&self, arm_ok: Option<bool>, detail: String) {
+        self.tell(Input::Health { arm_ok, detail }).await;
+    }
+
+    /// The timers changed.
+    pub(crate) async fn heartbeat_every(&self, interval: Duration) {
+        self.tell(Input::HeartbeatEvery { interval }).await;
+    }
+
+    /// Stops cleanly: serves until the leader has moved the VIPs elsewhere, lets go of the rest
+    /// after `within`. Returns when the node has ended, a little later at most.
+    pub(crate) async fn stop(&self, within: Duration) {
+        self.tell(Input::Stop { within }).await;
+        self.ended().await;
+    }
+
+    /// Waits until the node has ended, for whatever reason: without it the process has no reason
+    /// to stay.
+    pub(crate) async fn ended(&self) {
+        let mut changes = self.changes.clone();
+        while changes.changed().await.is_ok() {}
+    }
+
+    async fn tell(&self, input: Input) {
+        // A node that has ended needs to hear nothing.
+        let _ended = self.inputs.send(input).await;
+    }
+
+    fn holder(&self) -> MutexGuard<'_, Holder> {
+        // A step that panicked has ended the loop; looking at what it left does no harm.
+        self.holder.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests;

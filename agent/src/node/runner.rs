@@ -1,0 +1,185 @@
+//! The loop: receive, step, execute in order, feed back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc::{self, UnboundedSender};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use vipfence_agent_core::{Effect, HeldVip, Input, LocalView};
+use vipfence_types::{BootId, Heartbeat};
+
+use super::calls::{DiskCall, OsCall, work_disk, work_os};
+use super::state::NodeState;
+use super::transport::{BeatError, BeatTransport};
+use super::{NodeHandle, journal};
+use crate::os::{Addition, AddressDriver};
+
+/// The runtime's timer stands still while the machine sleeps, and does not see a clock step: look
+/// at the clocks at least this often.
+const LONGEST_SLEEP: Duration = Duration::from_millis(500);
+
+/// How long an ending node waits for its queues, so that the state directory is free afterwards.
+const END_WAIT: Duration = Duration::from_secs(1);
+
+/// What only the loop needs.
+pub(super) struct Workings {
+    pub(super) boot: BootId,
+    pub(super) driver: Arc<dyn AddressDriver>,
+    pub(super) transport: Arc<dyn BeatTransport>,
+    pub(super) state: NodeState,
+    pub(super) published: watch::Sender<LocalView>,
+}
+
+/// A node's loop.
+pub(super) struct Runner {
+    handle: NodeHandle,
+    boot: BootId,
+    transport: Arc<dyn BeatTransport>,
+    published: watch::Sender<LocalView>,
+    os: UnboundedSender<OsCall>,
+    disk: UnboundedSender<DiskCall>,
+    workers: [JoinHandle<()>; 2],
+}
+
+impl Runner {
+    pub(super) fn new(handle: NodeHandle, workings: Workings) -> Self {
+        let (os, os_calls) = mpsc::unbounded_channel();
+        let (disk, disk_calls) = mpsc::unbounded_channel();
+        let clocks = Arc::clone(&handle.clocks);
+        let outcomes = handle.inputs.clone();
+        let workers = [
+            tokio::spawn(work_os(os_calls, workings.driver, clocks, outcomes.clone())),
+            tokio::spawn(work_disk(disk_calls, workings.state, outcomes)),
+        ];
+        Self {
+            handle,
+            boot: workings.boot,
+            transport: workings.transport,
+            published: workings.published,
+            os,
+            disk,
+            workers,
+        }
+    }
+
+    /// Runs until the machine has stopped. Whoever watches the views sees the end of them after
+    /// the state directory was given back.
+    pub(super) async fn run(self, first: Vec<Effect>, inputs: mpsc::Receiver<Input>) {
+        self.repeat(first, inputs).await;
+        drop((self.os, self.disk));
+        for worker in self.workers {
+            // One that hangs in the OS or on the disk dies with the process.
+            let _hangs = tokio::time::timeout(END_WAIT, worker).await;
+        }
+        drop(self.published);
+    }
+
+    async fn repeat(&self, first: Vec<Effect>, mut inputs: mpsc::Receiver<Input>) {
+        self.execute(first);
+        loop {
+            let wait = {
+                let now = self.handle.clocks.now();
+                self.handle.holder().next_deadline(now)
+            };
+            let Some(wait) = wait else {
+                return;
+            };
+            let input = tokio::select! {
+                Some(input) = inputs.recv() => input,
+                () = self.handle.nudged.notified() => Input::Nudged,
+                () = tokio::time::sleep(wait.min(LONGEST_SLEEP)) => Input::Tick,
+            };
+            let effects = {
+                // Read before the lock is waited for: early is safe, late is not.
+                let now = self.handle.clocks.now();
+                self.handle.holder().step(now, input)
+            };
+            self.execute(effects);
+            self.publish();
+        }
+    }
+
+    fn execute(&self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Send { heartbeat, give_up_after } => self.send(*heartbeat, give_up_after),
+                Effect::Add {
+                    call,
+                    vip,
+                    epoch,
+                    addresses,
+                    lifetime,
+                    computed_at,
+                    start_within,
+                } => self.ask_os(OsCall::Add {
+                    call,
+                    addition: Addition { vip, epoch, addresses, lifetime },
+                    computed_at,
+                    start_within,
+                }),
+                Effect::Drop { call, addresses, .. } => {
+                    self.ask_os(OsCall::Remove { call, addresses })
+                }
+                Effect::Sweep { call, keep } => self.ask_os(OsCall::Sweep { call, keep }),
+                Effect::PersistSpent { call, vip, addresses, epoch } => {
+                    self.ask_disk(DiskCall::Spend { call, vip, addresses, epoch })
+                }
+                Effect::PersistHighest { epoch } => self.ask_disk(DiskCall::See(epoch)),
+                Effect::Event(event) => {
+                    journal::write(&event);
+                    // Nobody may be listening.
+                    let _listeners = self.handle.events.send(event);
+                }
+                Effect::Stopped => tracing::info!("the node has stopped"),
+            }
+        }
+    }
+
+    fn send(&self, heartbeat: Heartbeat, give_up_after: Duration) {
+        let transport = Arc::clone(&self.transport);
+        let inputs = self.handle.inputs.clone();
+        let (boot, seq) = (self.boot.clone(), heartbeat.seq);
+        tokio::spawn(async move {
+            let beat = tokio::time::timeout(give_up_after, transport.beat(heartbeat));
+            let outcome = match beat.await {
+                Ok(Ok(answer)) => Input::Answered { boot, answer },
+                Ok(Err(BeatError::Refused(refusal))) => Input::Refused { boot, seq, refusal },
+                Ok(Err(BeatError::Unreachable(problem))) => {
+                    Input::Unreachable { boot, seq, problem }
+                }
+                Err(_) => {
+                    let problem = format!("no answer within {} ms", give_up_after.as_millis());
+                    Input::Unreachable { boot, seq, problem }
+                }
+            };
+            // A node that has ended needs to hear nothing.
+            let _ended = inputs.send(outcome).await;
+        });
+    }
+
+    fn ask_os(&self, call: OsCall) {
+        // Without its worker nothing is confirmed, and the lifetimes run out.
+        let _gone = self.os.send(call);
+    }
+
+    fn ask_disk(&self, call: DiskCall) {
+        // Without its worker nothing is confirmed.
+        let _gone = self.disk.send(call);
+    }
+
+    fn publish(&self) {
+        let view = self.handle.view();
+        self.published.send_if_modified(|last| {
+            let changed = !same_but_for_time(last, &view);
+            *last = view;
+            changed
+        });
+    }
+}
+
+fn same_but_for_time(a: &LocalView, b: &LocalView) -> bool {
+    let same =
+        |(x, y): (&HeldVip, &HeldVip)| (&x.vip, x.epoch, x.added) == (&y.vip, y.epoch, y.added);
+    a.detail == b.detail && a.held.len() == b.held.len() && a.held.iter().zip(&b.held).all(same)
+}

@@ -1,0 +1,385 @@
+//! The node's own memory: `DIR/lock` and `DIR/holder.redb`.
+//!
+//! One agent at a time has a state directory, so the boot that is written there is the one that
+//! this start replaces (design.md §6). What is spent is flushed before it is confirmed (I5, attack
+//! V2): every write here returns after the flush. A process that is killed at any moment leaves
+//! either the state before a write, or the one after it.
+//!
+//! Deliberately not here: leases, grants, anything that a restart must forget.
+
+use std::fs::{File, TryLockError};
+use std::io::{Read, Seek, Write};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use vipfence_agent_core::Spent;
+use vipfence_types::{BootId, Epoch, VipName};
+
+/// The version of the records. A newer one is not touched.
+const FORMAT: u64 = 1;
+
+const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("numbers");
+const WORDS: TableDefinition<'_, &str, &str> = TableDefinition::new("words");
+const SPENT_ADDRESSES: TableDefinition<'_, &str, u64> = TableDefinition::new("spent_addresses");
+const SPENT_VIPS: TableDefinition<'_, &str, u64> = TableDefinition::new("spent_vips");
+
+const FORMAT_KEY: &str = "format";
+const HIGHEST_EPOCH_KEY: &str = "highest_epoch";
+const BOOT_KEY: &str = "boot";
+
+/// Why a state directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StateError {
+    /// Another process has it.
+    #[error(
+        "another agent (process {pid}) uses the state directory {dir}; stop it, or give this one a \
+         directory of its own"
+    )]
+    Locked {
+        /// The directory.
+        dir: PathBuf,
+        /// Who has it; "unknown" if it did not say.
+        pid: String,
+    },
+    /// The directory or the lock file cannot be made.
+    #[error("cannot use the state directory {dir}")]
+    Directory {
+        /// The directory.
+        dir: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The database cannot be read or written.
+    #[error("cannot use {file}: {problem}")]
+    Database {
+        /// The file.
+        file: PathBuf,
+        /// Why, in the database's words.
+        problem: String,
+    },
+    /// A newer version of the program has written it.
+    #[error("{file} has format {found}, and this version knows {FORMAT}: use the newer version")]
+    Newer {
+        /// The file.
+        file: PathBuf,
+        /// Its format.
+        found: u64,
+    },
+    /// What was written is not what this program writes.
+    #[error("{file} is damaged: {what}; move it away if this node has released all its VIPs")]
+    Damaged {
+        /// The file.
+        file: PathBuf,
+        /// What was found.
+        what: String,
+    },
+}
+
+/// What an agent finds when it starts.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Remembered {
+    /// The start before this one.
+    pub(crate) replaces: Option<BootId>,
+    /// What is spent.
+    pub(crate) spent: Spent,
+    /// The highest epoch ever seen.
+    pub(crate) highest_epoch: Epoch,
+}
+
+/// A state directory that this process has for itself.
+#[derive(Debug)]
+pub(crate) struct NodeState {
+    file: PathBuf,
+    database: Database,
+    /// The lock lives as long as this file is open, and dies with the process.
+    _lock: File,
+}
+
+impl NodeState {
+    /// Takes the directory, makes it if need be, and writes down that `boot` has it now.
+    ///
+    /// # Errors
+    /// Another agent has it, or it cannot be read or written.
+    pub(crate) fn open(dir: &Path, boot: &BootId) -> Result<(Self, Remembered), StateError> {
+        let lock = take_lock(dir)?;
+        let file = dir.join("holder.redb");
+        let fail = |source: redb::Error| StateError::Database {
+            file: file.clone(),
+            problem: source.to_string(),
+        };
+        let database = Database::create(&file).map_err(|e| fail(e.into()))?;
+        sync_directory(dir)?;
+        let state = Self { file: file.clone(), database, _lock: lock };
+        let found = state.begin().map_err(fail)?;
+        if found > FORMAT {
+            return Err(StateError::Newer { file, found });
+        }
+        let remembered = state.read()?;
+        state.write_boot(boot).map_err(fail)?;
+        Ok((state, remembered))
+    }
+
+    /// Writes that an epoch and all below it are spent. On disk when it returns.
+    ///
+    /// # Errors
+    /// The database cannot be written; it may have been all the same.
+    pub(crate) fn spend(
+        &self,
+        vip: &VipName,
+        addresses: &[IpAddr],
+        epoch: Epoch,
+    ) -> Result<(), StateError> {
+        self.write(|transaction| {
+            raise(&mut transaction.open_table(SPENT_VIPS)?, vip.as_str(), epoch)?;
+            let mut table = transaction.open_table(SPENT_ADDRESSES)?;
+            for address in addresses {
+                raise(&mut table, &address.to_string(), epoch)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Writes the highest epoch seen. On disk when it returns.
+    ///
+    /// # Errors
+    /// The database cannot be written.
+    pub(crate) fn see(&self, epoch: Epoch) -> Result<(), StateError> {
+        self.write(|transaction| {
+            raise(&mut transaction.open_table(NUMBERS)?, HIGHEST_EPOCH_KEY, epoch)
+        })
+    }
+
+    fn write(
+        &self,
+        change: impl FnOnce(&redb::WriteTransaction) -> Result<(), redb::Error>,
+    ) -> Result<(), StateError> {
+        let written = || -> Result<(), redb::Error> {
+            let transaction = self.database.begin_write()?;
+            change(&transaction)?;
+            // Durability::Immediate, redb's default: flushed when it returns.
+            Ok(transaction.commit()?)
+        };
+        written().map_err(|source| StateError::Database {
+            file: self.file.clone(),
+            problem: source.to_string(),
+        })
+    }
+
+    /// Makes the tables, unless a newer version was here; returns the format.
+    fn begin(&self) -> Result<u64, redb::Error> {
+        let transaction = self.database.begin_write()?;
+        let found = {
+            let mut numbers = transaction.open_table(NUMBERS)?;
+            let found = numbers.get(FORMAT_KEY)?.map(|value| value.value());
+            if found.is_none() {
+                numbers.insert(FORMAT_KEY, FORMAT)?;
+            }
+            found.unwrap_or(FORMAT)
+        };
+        if found > FORMAT {
+            transaction.abort()?;
+            return Ok(found);
+        }
+        transaction.open_table(WORDS)?;
+        transaction.open_table(SPENT_ADDRESSES)?;
+        transaction.open_table(SPENT_VIPS)?;
+        transaction.commit()?;
+        Ok(found)
+    }
+
+    fn write_boot(&self, boot: &BootId) -> Result<(), redb::Error> {
+        let transaction = self.database.begin_write()?;
+        transaction.open_table(WORDS)?.insert(BOOT_KEY, boot.as_str())?;
+        Ok(transaction.commit()?)
+    }
+
+    fn read(&self) -> Result<Remembered, StateError> {
+        let raw = self.read_raw().map_err(|source| StateError::Database {
+            file: self.file.clone(),
+            problem: source.to_string(),
+        })?;
+        let damaged = |what: String| StateError::Damaged { file: self.file.clone(), what };
+        let mut spent = Spent::default();
+        for (address, epoch) in raw.addresses {
+            let parsed: IpAddr =
+                address.parse().map_err(|_| damaged(format!("\"{address}\" is no address")))?;
+            spent.addresses.insert(parsed, Epoch(epoch));
+        }
+        for (vip, epoch) in raw.vips {
+            let vip = VipName::new(&vip).map_err(|error| damaged(error.to_string()))?;
+            spent.vips.insert(vip, Epoch(epoch));
+        }
+        Ok(Remembered {
+            replaces: raw.boot.map(BootId::from),
+            highest_epoch: Epoch(raw.highest_epoch).max(spent.highest()),
+            spent,
+        })
+    }
+
+    fn read_raw(&self) -> Result<Raw, redb::Error> {
+        let transaction = self.database.begin_read()?;
+        let numbers = transaction.open_table(NUMBERS)?;
+        let highest = numbers.get(HIGHEST_EPOCH_KEY)?;
+        let words = transaction.open_table(WORDS)?;
+        let boot = words.get(BOOT_KEY)?.map(|value| value.value().to_owned());
+        Ok(Raw {
+            highest_epoch: highest.map_or(0, |value| value.value()),
+            boot,
+            addresses: entries(&transaction.open_table(SPENT_ADDRESSES)?)?,
+            vips: entries(&transaction.open_table(SPENT_VIPS)?)?,
+        })
+    }
+}
+
+/// The tables as they are, before they are believed.
+struct Raw {
+    highest_epoch: u64,
+    boot: Option<String>,
+    addresses: Vec<(String, u64)>,
+    vips: Vec<(String, u64)>,
+}
+
+fn entries(
+    table: &impl ReadableTable<&'static str, u64>,
+) -> Result<Vec<(String, u64)>, redb::Error> {
+    let mut all = Vec::new();
+    for entry in table.iter()? {
+        let (key, value) = entry?;
+        all.push((key.value().to_owned(), value.value()));
+    }
+    Ok(all)
+}
+
+/// Writes the greater of the two: what is on disk never goes back.
+fn raise(
+    table: &mut redb::Table<'_, &'static str, u64>,
+    key: &str,
+    epoch: Epoch,
+) -> Result<(), redb::Error> {
+    let before = table.get(key)?.map_or(0, |value| value.value());
+    if epoch.0 > before {
+        table.insert(key, epoch.0)?;
+    }
+    Ok(())
+}
+
+fn take_lock(dir: &Path) -> Result<File, StateError> {
+    let fail = |source| StateError::Directory { dir: dir.to_owned(), source };
+    std::fs::create_dir_all(dir).map_err(fail)?;
+    let mut lock = File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(dir.join("lock"))
+        .map_err(fail)?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut pid = String::new();
+            // Only for the message: whoever has the lock may not have written it yet.
+            let said = lock.read_to_string(&mut pid).is_ok() && !pid.trim().is_empty();
+            return Err(StateError::Locked {
+                dir: dir.to_owned(),
+                pid: if said { pid.trim() } else { "unknown" }.to_owned(),
+            });
+        }
+        Err(TryLockError::Error(source)) => return Err(fail(source)),
+    }
+    lock.set_len(0).map_err(fail)?;
+    lock.rewind().map_err(fail)?;
+    writeln!(lock, "{}", std::process::id()).map_err(fail)?;
+    Ok(lock)
+}
+
+/// A file that was just made survives a crash only once its directory is flushed, too.
+fn sync_directory(dir: &Path) -> Result<(), StateError> {
+    File::open(dir)
+        .and_then(|dir| dir.sync_all())
+        .map_err(|source| StateError::Directory { dir: dir.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn vip() -> VipName {
+        VipName::new("demo").unwrap()
+    }
+
+    fn address() -> IpAddr {
+        IpAddr::from([10, 5, 0, 110])
+    }
+
+    #[test]
+    fn a_new_directory_remembers_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let deep = dir.path().join("a/b");
+        let (_state, remembered) = NodeState::open(&deep, &BootId::from("b1")).unwrap();
+        let nothing =
+            Remembered { replaces: None, spent: Spent::default(), highest_epoch: Epoch(0) };
+        assert_eq!(remembered, nothing);
+    }
+
+    #[test]
+    fn what_is_spent_and_seen_and_who_was_here_survives_and_never_goes_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let (state, _) = NodeState::open(dir.path(), &BootId::from("b1")).unwrap();
+        state.spend(&vip(), &[address()], Epoch(7)).unwrap();
+        state.spend(&vip(), &[address()], Epoch(5)).unwrap();
+        state.see(Epoch(9)).unwrap();
+        state.see(Epoch(8)).unwrap();
+        drop(state);
+        let (_state, remembered) = NodeState::open(dir.path(), &BootId::from("b2")).unwrap();
+        assert_eq!(remembered.replaces, Some(BootId::from("b1")));
+        assert_eq!(remembered.highest_epoch, Epoch(9));
+        let mut spent = Spent::default();
+        spent.spend(&vip(), &[address()], Epoch(7));
+        assert_eq!(remembered.spent, spent);
+    }
+
+    #[test]
+    fn a_copy_of_the_file_made_right_after_a_write_has_it() {
+        // What a kill -9 leaves behind: the file as it is, never closed.
+        let dir = tempfile::tempdir().unwrap();
+        let (state, _) = NodeState::open(dir.path(), &BootId::from("b1")).unwrap();
+        state.spend(&vip(), &[address()], Epoch(7)).unwrap();
+        let other = tempfile::tempdir().unwrap();
+        std::fs::copy(dir.path().join("holder.redb"), other.path().join("holder.redb")).unwrap();
+        let (_state, remembered) = NodeState::open(other.path(), &BootId::from("b2")).unwrap();
+        assert!(remembered.spent.forbids(&vip(), &[address()], Epoch(7)));
+        assert_eq!(remembered.replaces, Some(BootId::from("b1")));
+        drop(state);
+    }
+
+    #[test]
+    fn a_second_agent_is_told_who_has_the_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let (state, _) = NodeState::open(dir.path(), &BootId::from("b1")).unwrap();
+        let error = NodeState::open(dir.path(), &BootId::from("b2")).unwrap_err();
+        let text = error.to_string();
+        let process = format!("(process {})", std::process::id());
+        assert!(text.contains(&process), "{text}");
+        drop(state);
+        NodeState::open(dir.path(), &BootId::from("b3")).unwrap();
+    }
+
+    #[test]
+    fn a_newer_format_is_not_touched() {
+        let dir = tempfile::tempdir().unwrap();
+        let (state, _) = NodeState::open(dir.path(), &BootId::from("b1")).unwrap();
+        state
+            .write(|transaction| {
+                transaction.open_table(NUMBERS)?.insert(FORMAT_KEY, FORMAT + 1)?;
+                Ok(())
+            })
+            .unwrap();
+        drop(state);
+        for _ in 0..2 {
+            let error = NodeState::open(dir.path(), &BootId::from("b2")).unwrap_err();
+            assert!(error.to_string().contains("use the newer version"));
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! The loop with a real state directory, the userspace driver and a leader made of a mutex.
+
+use std::net::IpAddr;
+
+use futures_util::future::BoxFuture;
+use tempfile::TempDir;
+use vipfence_types::{
+    Answer, Clocks, Epoch, Grant, Heartbeat, Refusal, Term, VipAddress, VipEpoch, VipName,
+};
+
+use super::*;
+use crate::clock::SystemClocks;
+use crate::os::userspace::Userspace;
+
+/// What the leader says to the next heartbeats.
+#[derive(Clone)]
+enum Says {
+    Grant(u64),
+    Release(u64),
+    Nothing,
+    NoQuorum,
+    Silence,
+}
+
+struct Leader {
+    says: Mutex<Says>,
+    heard: watch::Sender<Option<Heartbeat>>,
+}
+
+impl Leader {
+    fn say(&self, says: Says) {
+        *self.says.lock().unwrap() = says;
+    }
+}
+
+fn demo(epoch: u64) -> VipEpoch {
+    VipEpoch { vip: VipName::new("demo").unwrap(), epoch: Epoch(epoch) }
+}
+
+fn address() -> IpAddr {
+    IpAddr::from([10, 5, 0, 110])
+}
+
+impl BeatTransport for Leader {
+    fn beat(&self, heartbeat: Heartbeat) -> BoxFuture<'_, Result<Answer, BeatError>> {
+        Box::pin(async move {
+            let seq = heartbeat.seq;
+            let answer = |grants, releasing| Answer { seq, term: Term(1), grants, releasing };
+            let says = self.says.lock().unwrap().clone();
+            self.heard.send_replace(Some(heartbeat));
+            match says {
+                Says::Grant(epoch) => {
+                    let grant = Grant {
+                        at: demo(epoch),
+                        lease_ttl_ms: 2_500,
+                        addresses: vec![VipAddress::host(address())],
+                        hold_without_quorum: false,
+                    };
+                    Ok(answer(vec![grant], vec![]))
+                }
+                Says::Release(epoch) => Ok(answer(vec![], vec![demo(epoch)])),
+                Says::Nothing => Ok(answer(vec![], vec![])),
+                Says::NoQuorum => Err(BeatError::Refused(Refusal::NoQuorum)),
+                Says::Silence => std::future::pending().await,
+            }
+        })
+    }
+}
+
+struct Bench {
+    dir: TempDir,
+    leader: Arc<Leader>,
+    driver: Userspace,
+    node: NodeHandle,
+    heard: watch::Receiver<Option<Heartbeat>>,
+}
+
+impl Bench {
+    async fn start(says: Says) -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), "b1", says).await
+    }
+
+    async fn start_in(dir: TempDir, boot: &str, says: Says) -> Self {
+        let (heard_by, heard) = watch::channel(None);
+        let leader = Arc::new(Leader { says: Mutex::new(says), heard: heard_by });
+        let name = NodeId::new("n1").unwrap();
+        let clocks: Arc<dyn ClockSource> = Arc::new(SystemClocks);
+        let driver = Userspace::new(name.clone(), Arc::clone(&clocks));
+        let boot = BootId::from(boot);
+        let (state, remembered) = NodeState::open(dir.path(), &boot).unwrap();
+        let config = NodeConfig {
+            cluster: ClusterName::new("c1").unwrap(),
+            node: name,
+            boot,
+            nics: vec![],
+            version: "1".into(),
+            heartbeat: Duration::from_millis(100),
+        };
+        let parts = NodeParts {
+            driver: Arc::new(driver.clone()),
+            transport: Arc::clone(&leader) as Arc<dyn BeatTransport>,
+            clocks,
+            state,
+            remembered,
+        };
+        let node = NodeRunner::spawn(config, parts).await.unwrap();
+        Self { dir, leader, driver, node, heard }
+    }
+
+    async fn hears(&mut self, what: impl Fn(&Heartbeat) -> bool) -> Heartbeat {
+        let heard = self.heard.wait_for(|beat| beat.as_ref().is_some_and(&what));
+        heard.await.unwrap().clone().unwrap()
+    }
+
+    async fn shows(&self, what: impl Fn(&LocalView) -> bool) -> LocalView {
+        let mut changes = self.node.changes();
+        changes.wait_for(what).await.unwrap().clone()
+    }
+
+    async fn on_os(&self) -> Vec<IpAddr> {
+        let found = self.driver.found().await.unwrap();
+        found.iter().map(|one| one.address).collect()
+    }
+}
+
+#[tokio::test]
+async fn a_granted_vip_is_on_the_os_and_said_to_be_there() {
+    let mut bench = Bench::start(Says::Grant(7)).await;
+    let said = bench.hears(|beat| beat.held.iter().any(|vip| vip.added)).await;
+    assert_eq!(said.held[0].at, demo(7));
+    assert_eq!(bench.on_os().await, [address()]);
+    let view = bench.node.view();
+    assert_eq!((view.held[0].epoch, view.held[0].added), (Epoch(7), true));
+}
+
+#[tokio::test]
+async fn without_a_quorum_the_address_goes_with_its_lease() {
+    for says in [Says::NoQuorum, Says::Silence] {
+        let bench = Bench::start(Says::Grant(7)).await;
+        bench.shows(|view| view.held.iter().any(|vip| vip.added)).await;
+        let before = SystemClocks.now();
+        bench.leader.say(says);
+        let view = bench.shows(|view| view.held.is_empty()).await;
+        let took = SystemClocks.now().longest_since(before);
+        assert!(took < Duration::from_millis(2_600), "{took:?}");
+        assert_eq!(bench.on_os().await, Vec::<IpAddr>::new());
+        assert!(view.detail.contains("the lease of demo ended"), "{view:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_confirmed_is_on_disk_and_refused_after_a_restart() {
+    let mut bench = Bench::start(Says::Grant(7)).await;
+    bench.hears(|beat| beat.held.iter().any(|vip| vip.added)).await;
+    bench.leader.say(Says::Release(7));
+    bench.hears(|beat| beat.released == [demo(7)]).await;
+    assert_eq!(bench.on_os().await, Vec::<IpAddr>::new());
+    bench.leader.say(Says::Nothing);
+    bench.node.stop(Duration::from_secs(5)).await;
+
+    let dir = bench.dir;
+    let mut bench = Bench::start_in(dir, "b2", Says::Grant(7)).await;
+    let said = bench.hears(|beat| !beat.refused.is_empty()).await;
+    assert_eq!(said.refused, [demo(7)]);
+    assert_eq!(said.replaces, Some(BootId::from("b1")));
+    assert_eq!(said.highest_epoch, Epoch(7));
+    assert_eq!(bench.on_os().await, Vec::<IpAddr>::new());
+}
+
+#[tokio::test]
+async fn a_nudge_brings_a_heartbeat_and_a_stop_lets_go() {
+    let mut bench = Bench::start(Says::Grant(7)).await;
+    bench.node.heartbeat_every(Duration::from_secs(3_600)).await;
+    let first = bench.hears(|beat| beat.held.iter().any(|vip| vip.added)).await;
+    bench.node.nudge();
+    bench.hears(|beat| beat.seq > first.seq).await;
+    bench.node.health(Some(true), String::new()).await;
+    bench.hears(|beat| beat.health.arm_ok == Some(true)).await;
+    bench.node.stop(Duration::ZERO).await;
+    assert_eq!(bench.on_os().await, Vec::<IpAddr>::new());
+    let last = bench.heard.borrow().clone().unwrap();
+    assert!(last.health.stopping && last.released == [demo(7)]);
+}
+
+/// A driver that is frozen before each add, for longer than the machine allows.
+struct Frozen(Clocks);
+
+impl ClockSource for Frozen {
+    fn now(&self) -> Clocks {
+        self.0
+    }
+}
+
+#[tokio::test]
+async fn an_add_that_waited_too_long_is_not_begun() {
+    use super::calls::{OsCall, work_os};
+    let now = Clocks::all_at(Duration::from_secs(10));
+    let clocks: Arc<dyn ClockSource> = Arc::new(Frozen(now.plus(Duration::from_millis(101))));
+    let driver = Userspace::new(NodeId::new("n1").unwrap(), Arc::clone(&clocks));
+    let (calls, queue) = mpsc::unbounded_channel();
+    let (outcomes, mut inputs) = mpsc::channel(1);
+    let call = vipfence_agent_core::Call(1);
+    calls
+        .send(OsCall::Add {
+            call,
+            addition: crate::os::Addition {
+                vip: VipName::new("demo").unwrap(),
+                epoch: Epoch(7),
+                addresses: vec![VipAddress::host(address())],
+                lifetime: Duration::from_secs(3),
+            },
+            computed_at: now,
+            start_within: Duration::from_millis(100),
+        })
+        .ok()
+        .unwrap();
+    drop(calls);
+    work_os(queue, Arc::new(driver.clone()), clocks, outcomes).await;
+    let problem = "the OS was busy for 101 ms".to_owned();
+    let outcome = inputs.recv().await;
+    assert_eq!(outcome, Some(Input::AddFailed { call, problem }));
+    assert_eq!(driver.found().await.unwrap(), []);
+}
