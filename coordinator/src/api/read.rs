@@ -66,7 +66,7 @@ impl Api {
                     .collect(),
                 last_heard: seen.and_then(|seen| seen.last_heard).map(convert::duration),
                 version: seen.map_or(String::new(), |seen| seen.version.clone()),
-                arm_ok: seen.and_then(|seen| seen.arm_ok).unwrap_or_default(),
+                arm_ok: seen.and_then(|seen| seen.arm_ok),
                 detail: seen.map_or(String::new(), |seen| seen.detail.clone()),
             }
         });

@@ -1,0 +1,292 @@
+//! `vipfence agent`: one node. Puts the parts together, runs them, and stops them in order.
+//!
+//! ```text
+//!   configuration -> state directory -> consensus -> driver <-> Azure
+//!                          |                |           ^
+//!                          v                v           | heartbeats
+//!                        node  <------- gRPC API -------+        HTTP port
+//! ```
+//!
+//! It decides nothing. Where a part ends by itself the process ends too: the addresses of this node
+//! then go with their lifetimes, and the others take over.
+
+use std::{io::IsTerminal as _, path::Path, process::ExitCode, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use futures_util::{FutureExt as _, future::BoxFuture};
+use tokio::sync::oneshot;
+use vipfence_coordinator::{
+    DriverHandle, DriverParts,
+    api::{self, Api, LeaderLink, LocalStatus},
+    azure::Azure,
+    consensus::{Consensus, ConsensusConfig, Peer, SnapshotLimits},
+};
+use vipfence_coordinator_core::{Founder, Setup};
+use vipfence_types::{Answer, BootId, Heartbeat, NodeId};
+
+use crate::{
+    cli::AgentArgs,
+    clock::{ClockSource, SystemClocks},
+    config::{self, NodeConfig, OsDriver},
+    http,
+    node::{self, BeatError, BeatTransport, NodeHandle, NodeParts, NodeRunner, state::NodeState},
+    os::userspace::Userspace,
+    output::complain,
+};
+
+/// How long a node that stops cleanly waits until its VIPs have been moved elsewhere.
+const STOP_WITHIN: Duration = Duration::from_secs(20);
+/// How long connections get to end when the process stops.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// Runs a node until it is told to stop, or until a part of it fails.
+pub(crate) async fn run(args: &AgentArgs) -> ExitCode {
+    let Some(config) = load(&args.config) else { return ExitCode::from(2) };
+    if args.check_config {
+        complain(&format!("{}: the configuration is good", args.config.display()));
+        return ExitCode::SUCCESS;
+    }
+    match Box::pin(serve(config)).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn load(path: &Path) -> Option<NodeConfig> {
+    let colours = std::io::stderr().is_terminal();
+    match config::load(path) {
+        Ok(loaded) => {
+            if !loaded.warnings.problems().is_empty() {
+                complain(&loaded.warnings.render(colours));
+            }
+            Some(loaded.config)
+        }
+        Err(error) => {
+            complain(&error.render(colours));
+            None
+        }
+    }
+}
+
+async fn serve(config: NodeConfig) -> anyhow::Result<()> {
+    let clocks: Arc<dyn ClockSource> = Arc::new(SystemClocks);
+    let boot = BootId::from(uuid::Uuid::new_v4().to_string());
+    // First of all the lock: a second agent of this node must not touch anything.
+    let (state, remembered) = NodeState::open(&config.data_dir, &boot)?;
+    // Listeners next: what cannot listen must not take part in elections.
+    let grpc = api::bind(config.listen.grpc).await?;
+    let web = http::bind(config.listen.http).await?;
+    let azure = azure(&config, &clocks)?;
+    let _keeper = azure.start_keeper();
+    let consensus = Consensus::start(consensus_config(&config)).await?;
+    let driver = driver(&config, &consensus, &azure, &clocks);
+
+    let driver_os = os_driver(&config, &clocks).await?;
+    let transport = Arc::new(ToLeader(LeaderLink::new(consensus.clone())));
+    let node_config = node::NodeConfig {
+        cluster: config.cluster.clone(),
+        node: config.node.clone(),
+        boot,
+        nics: config.nics.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        heartbeat: config.timing().agent_heartbeat(),
+    };
+    let parts =
+        NodeParts { driver: driver_os, transport, clocks: Arc::clone(&clocks), state, remembered };
+    let node = NodeRunner::spawn(node_config, parts).await?;
+
+    let (stop, stopped) = oneshot::channel::<()>();
+    let api = Api::new(consensus.clone(), driver, local(&node), nudged(&node));
+    let serving = tokio::spawn(api::serve(api, grpc, stopped.map(|_| ())));
+    let website = tokio::spawn(http::serve(web, node.clone(), consensus.clone()));
+    tokio::spawn(follow_health(azure, node.clone()));
+    tokio::spawn(follow_timing(consensus.clone(), node.clone()));
+    tokio::spawn(crate::journal::follow(consensus.clone()));
+    tracing::info!(node = %config.node, grpc = %config.listen.grpc, http = %config.listen.http, "started");
+
+    let result = tokio::select! {
+        () = told_to_stop() => {
+            stop_cleanly(&node, &consensus).await;
+            Ok(())
+        }
+        () = node.ended() => Err(anyhow::anyhow!("the node's loop has ended")),
+        why = consensus.ended() => Err(anyhow::anyhow!("consensus has ended: {why}")),
+        served = serving => Err(ended("the gRPC listener", served)),
+        served = website => Err(ended("the HTTP listener", served)),
+    };
+    drop(stop);
+    let _ = tokio::time::timeout(GOODBYE, consensus.shutdown()).await;
+    result
+}
+
+fn ended<E: std::error::Error + Send + Sync + 'static>(
+    what: &str,
+    result: Result<Result<(), E>, tokio::task::JoinError>,
+) -> anyhow::Error {
+    match result {
+        Ok(Ok(())) => anyhow::anyhow!("{what} has ended"),
+        Ok(Err(error)) => anyhow::Error::new(error).context(format!("{what} has failed")),
+        Err(error) => anyhow::Error::new(error).context(format!("{what} has failed")),
+    }
+}
+
+fn consensus_config(config: &NodeConfig) -> ConsensusConfig {
+    let peers = config.peers.iter();
+    ConsensusConfig {
+        cluster: config.cluster.clone(),
+        node: config.node.clone(),
+        peers: peers
+            .map(|peer| Peer {
+                name: peer.node.clone(),
+                address: peer.address.clone(),
+                role: peer.role,
+            })
+            .collect(),
+        data_dir: config.data_dir.clone(),
+        timing: config.timing(),
+        snapshot: SnapshotLimits::default(),
+    }
+}
+
+fn azure(config: &NodeConfig, clocks: &Arc<dyn ClockSource>) -> anyhow::Result<Azure> {
+    let settings = vipfence_coordinator::azure::AzureConfig::new(
+        &config.azure.arm,
+        &config.azure.imds,
+        &config.azure.audience,
+    )
+    .with_ca_file(config.azure.ca_file.clone())
+    .with_client_id(config.azure.client_id.clone());
+    let clocks = Arc::clone(clocks);
+    Azure::new(settings, Arc::new(move || clocks.now())).context("azure")
+}
+
+fn driver(
+    config: &NodeConfig,
+    consensus: &Consensus,
+    azure: &Azure,
+    clocks: &Arc<dyn ClockSource>,
+) -> DriverHandle {
+    let founders = config.peers.iter().map(|peer| Founder {
+        node: peer.node.clone(),
+        role: peer.role,
+        address: peer.address.clone(),
+    });
+    let link = LeaderLink::new(consensus.clone());
+    let clocks = Arc::clone(clocks);
+    vipfence_coordinator::start(DriverParts {
+        setup: Setup {
+            node: config.node.clone(),
+            cluster: config.cluster.clone(),
+            timing: config.timing(),
+            founders: founders.collect(),
+            api_version: config.azure.api_version.clone(),
+        },
+        consensus: consensus.clone(),
+        azure: azure.clone(),
+        clocks: Arc::new(move || clocks.now()),
+        nudge: Arc::new(move |node: NodeId| {
+            let link = link.clone();
+            tokio::spawn(async move { link.nudge(&node).await });
+        }),
+    })
+}
+
+async fn os_driver(
+    config: &NodeConfig,
+    clocks: &Arc<dyn ClockSource>,
+) -> anyhow::Result<Arc<Userspace>> {
+    match &config.os {
+        OsDriver::Userspace { responder } => {
+            let userspace = Userspace::new(config.node.clone(), Arc::clone(clocks));
+            let (_, serving) = userspace.bind(*responder).await.with_context(|| {
+                format!("cannot listen at {responder}; change os.responder, or stop who does")
+            })?;
+            tokio::spawn(serving);
+            Ok(Arc::new(userspace))
+        }
+    }
+}
+
+/// Heartbeats go to whoever leads.
+struct ToLeader(LeaderLink);
+
+impl BeatTransport for ToLeader {
+    fn beat(&self, heartbeat: Heartbeat) -> BoxFuture<'_, Result<Answer, BeatError>> {
+        async move {
+            self.0.beat(&heartbeat).await.map_err(|error| match error {
+                api::BeatError::Refused(refusal) => BeatError::Refused(refusal),
+                api::BeatError::Unreachable(why) => BeatError::Unreachable(why),
+            })
+        }
+        .boxed()
+    }
+}
+
+fn local(node: &NodeHandle) -> Arc<dyn Fn() -> LocalStatus + Send + Sync> {
+    let node = node.clone();
+    Arc::new(move || {
+        let view = node.view();
+        let held = view.held.iter().filter(|held| held.added);
+        LocalStatus {
+            held: held.map(|held| (held.vip.clone(), held.epoch, held.lease_left)).collect(),
+            detail: view.detail,
+        }
+    })
+}
+
+fn nudged(node: &NodeHandle) -> Arc<dyn Fn() + Send + Sync> {
+    let node = node.clone();
+    Arc::new(move || node.nudge())
+}
+
+/// Heartbeats say whether this node reaches Azure.
+async fn follow_health(azure: Azure, node: NodeHandle) {
+    let mut health = azure.health();
+    health.mark_changed();
+    while health.changed().await.is_ok() {
+        let now = health.borrow_and_update().clone();
+        node.health(now.arm_ok, now.detail).await;
+    }
+}
+
+/// The replicated timers are in force once they are applied here.
+async fn follow_timing(consensus: Consensus, node: NodeHandle) {
+    let mut applied = consensus.applied();
+    let mut last = None;
+    while applied.changed().await.is_ok() {
+        let state = Arc::clone(&applied.borrow_and_update().state);
+        let interval = state.timing.agent_heartbeat();
+        if state.cluster.is_some() && last != Some(interval) {
+            last = Some(interval);
+            node.heartbeat_every(interval).await;
+        }
+    }
+}
+
+async fn told_to_stop() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let listen = |kind| signal(kind).ok();
+    let (terminate, interrupt) =
+        (listen(SignalKind::terminate()), listen(SignalKind::interrupt()));
+    let (Some(mut terminate), Some(mut interrupt)) = (terminate, interrupt) else {
+        // Without handlers the signals end the process by themselves.
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+/// Serves until the leader has moved the VIPs elsewhere, or the time is up; a second signal ends it.
+async fn stop_cleanly(node: &NodeHandle, consensus: &Consensus) {
+    tracing::info!("stopping: the VIPs of this node move first");
+    tokio::select! {
+        () = node.stop(STOP_WITHIN) => {}
+        () = told_to_stop() => tracing::warn!("stopping at once"),
+    }
+    let _ = tokio::time::timeout(GOODBYE, consensus.step_down()).await;
+}

@@ -1,0 +1,284 @@
+//! What may be typed: the commands, their arguments, and the help that is shown for them.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+#[cfg(feature = "dev")]
+use vipfence_types::Profile;
+
+use super::{parse, target::Target};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  failed
+  2  wrong usage
+  3  refused: nothing was changed
+  4  no quorum, or no node was reached
+  5  timed out: the move goes on, and its id was printed
+  130  interrupted: a move that was acknowledged goes on";
+
+/// Virtual IPs on Azure that follow the healthy node, fenced by consensus
+#[derive(Debug, Parser)]
+#[command(name = "vipfence", version, after_help = EXIT_CODES, max_term_width = 100)]
+pub(crate) struct Cli {
+    /// How to reach the cluster, and how to print.
+    #[command(flatten)]
+    pub(crate) options: ClientOptions,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What all client commands understand.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ClientOptions {
+    /// A node's gRPC address; several are tried in turn
+    #[arg(
+        long = "endpoint",
+        global = true,
+        value_name = "HOST:PORT",
+        env = "VIPFENCE_ENDPOINTS",
+        value_delimiter = ',',
+        default_value = "http://127.0.0.1:7600",
+        help_heading = "Client options"
+    )]
+    pub(crate) endpoints: Vec<Target>,
+    /// How to print: tables for people, or the API's answer as JSON
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_enum,
+        default_value_t = Format::Table,
+        help_heading = "Client options"
+    )]
+    pub(crate) output: Format,
+}
+
+/// How answers are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Aligned text.
+    Table,
+    /// The protobuf JSON of the answer; streams print one document per line.
+    Json,
+}
+
+/// All commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the node agent
+    Agent(AgentArgs),
+    /// Run a cluster on this machine, with a simulated Azure
+    #[cfg(feature = "dev")]
+    Dev(DevArgs),
+    /// A command that talks to a running cluster.
+    #[command(flatten)]
+    Client(ClientCommand),
+}
+
+/// `vipfence agent`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct AgentArgs {
+    /// The node's configuration
+    #[arg(long, value_name = "FILE", default_value = "/etc/vipfence/agent.toml")]
+    pub(crate) config: PathBuf,
+    /// Only check the configuration
+    #[arg(long)]
+    pub(crate) check_config: bool,
+}
+
+/// `vipfence dev`.
+#[cfg(feature = "dev")]
+#[derive(Clone, Debug, Args)]
+pub(crate) struct DevArgs {
+    /// Where to keep everything [default: a new temporary folder]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    /// Go on with what is in DIR instead of starting fresh
+    #[arg(long, requires = "dir")]
+    pub(crate) keep: bool,
+    /// How many nodes
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=9))]
+    pub(crate) nodes: u16,
+    /// The cluster's timers: fast, standard or tolerant
+    #[arg(long, default_value = "fast", value_parser = parse::profile)]
+    pub(crate) profile: Profile,
+    /// How long a simulated Azure operation takes
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse::duration)]
+    pub(crate) arm_latency: Duration,
+    /// The first port; 0 = any free ones
+    #[arg(long, value_name = "PORT", default_value_t = 7600)]
+    pub(crate) base_port: u16,
+    /// Start a node that died again after so long [default: leave it dead]
+    #[arg(long, value_name = "TIME", value_parser = parse::duration)]
+    pub(crate) restart_after: Option<Duration>,
+}
+
+/// The commands that talk to a running cluster.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum ClientCommand {
+    /// Show the cluster: leader, nodes, VIPs; without a quorum, what one node knows
+    Status,
+    /// Move a VIP to another node, and wait until it is held there
+    Move(MoveArgs),
+    /// Define VIPs and look at them
+    #[command(subcommand)]
+    Vip(VipCommand),
+    /// Print a line for every change of the VIPs, until interrupted
+    Watch(WatchArgs),
+    /// Show past moves, newest first, and what happened
+    History(HistoryArgs),
+    /// Make the leader stop leading; VIPs do not move
+    StepDown,
+}
+
+/// `vipfence move`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct MoveArgs {
+    /// The VIP
+    #[arg(value_name = "VIP")]
+    pub(crate) vip: String,
+    /// Where to [default: the best eligible candidate other than the holder]
+    #[arg(long, value_name = "NODE")]
+    pub(crate) to: Option<String>,
+    /// Refuse unless this node holds the VIP
+    #[arg(long, value_name = "NODE")]
+    pub(crate) expect_holder: Option<String>,
+    /// Refuse unless this is the VIP's epoch
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) expect_epoch: Option<u64>,
+    /// Only show what would be done
+    #[arg(long, conflicts_with_all = ["no_wait", "timeout"])]
+    pub(crate) dry_run: bool,
+    /// Skip the eligibility of the target, and take the address from a foreign secondary
+    /// ipConfiguration; shortens no wait
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// How to wait.
+    #[command(flatten)]
+    pub(crate) wait: WaitArgs,
+}
+
+/// How a command that starts a move waits for its end.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct WaitArgs {
+    /// Return as soon as the cluster has taken the order
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+    /// Wait at most so long, such as 90s or 5m [default: until it ends]
+    #[arg(long, value_name = "TIME", value_parser = parse::duration, conflicts_with = "no_wait")]
+    pub(crate) timeout: Option<Duration>,
+    /// Names this request: repeated with the same id, it is executed once [default: a new one]
+    #[arg(long, value_name = "ID")]
+    pub(crate) request_id: Option<String>,
+}
+
+/// `vipfence vip`.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum VipCommand {
+    /// Define a VIP and place it
+    Create(CreateArgs),
+    /// List the VIPs
+    List,
+    /// Show one VIP in full
+    Show(NameArgs),
+    /// Place a disabled VIP again
+    Enable(ChangeArgs),
+    /// Drop and detach the address; the VIP stays defined
+    Disable(ChangeArgs),
+    /// Release and detach the address, then forget the VIP
+    Delete(ChangeArgs),
+}
+
+/// Names a VIP.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct NameArgs {
+    /// The VIP
+    #[arg(value_name = "VIP")]
+    pub(crate) name: String,
+}
+
+/// `vipfence vip enable`, `disable`, `delete`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ChangeArgs {
+    /// The VIP
+    #[arg(value_name = "VIP")]
+    pub(crate) name: String,
+    /// How to wait.
+    #[command(flatten)]
+    pub(crate) wait: WaitArgs,
+}
+
+/// `vipfence vip create`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct CreateArgs {
+    /// Its name
+    pub(crate) name: String,
+    /// An address, with prefix length and NIC if wanted: 10.5.0.110, 10.5.0.110/24, fd00::9@front
+    #[arg(long = "address", required = true, value_name = "A[/P][@NIC]", value_parser = parse::address)]
+    pub(crate) addresses: Vec<parse::Address>,
+    /// A node that may hold it; a greater priority is preferred (100 if none is given)
+    /// [default: every member and learner]
+    #[arg(long = "candidate", value_name = "NODE[=PRIORITY]", value_parser = parse::candidate)]
+    pub(crate) candidates: Vec<parse::CandidateArg>,
+    /// When the old holder of a planned move lets go
+    #[arg(long, value_enum, default_value_t = ReleaseArg::Late)]
+    pub(crate) release: ReleaseArg,
+    /// How long a holder may take to let go [default: 10s]
+    #[arg(long, value_name = "TIME", value_parser = parse::duration)]
+    pub(crate) release_timeout: Option<Duration>,
+    /// What a holder does while it cannot reach a majority
+    #[arg(long, value_enum, default_value_t = QuorumLossArg::Release)]
+    pub(crate) on_quorum_loss: QuorumLossArg,
+    /// Where to place it first [default: the best eligible candidate]
+    #[arg(long, value_name = "NODE", conflicts_with = "disabled")]
+    pub(crate) to: Option<String>,
+    /// Define it, but do not place it
+    #[arg(long)]
+    pub(crate) disabled: bool,
+    /// How to wait.
+    #[command(flatten)]
+    pub(crate) wait: WaitArgs,
+}
+
+/// When the old holder of a planned move lets go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ReleaseArg {
+    /// Serves until Azure has detached the address: the shortest outage
+    Late,
+    /// Releases first, then Azure detaches
+    Early,
+}
+
+/// What a holder does while it cannot reach a majority.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum QuorumLossArg {
+    /// Lets the address go when its lease ends
+    Release,
+    /// Keeps serving; one holder at a time is then not promised
+    Hold,
+}
+
+/// `vipfence watch`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct WatchArgs {
+    /// Only this VIP
+    #[arg(value_name = "VIP")]
+    pub(crate) vip: Option<String>,
+}
+
+/// `vipfence history`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct HistoryArgs {
+    /// Only this VIP
+    #[arg(value_name = "VIP")]
+    pub(crate) vip: Option<String>,
+    /// Only the events (with -o json: the events in place of the moves)
+    #[arg(long)]
+    pub(crate) events: bool,
+    /// At most so many moves, and so many events
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) limit: u32,
+}

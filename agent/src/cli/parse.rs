@@ -1,0 +1,140 @@
+//! The small languages of single arguments: durations, addresses, candidates, profiles.
+
+use std::{net::IpAddr, time::Duration};
+
+#[cfg(feature = "dev")]
+use vipfence_types::Profile;
+
+/// The longest duration that is taken: a day.
+const LONGEST: Duration = Duration::from_secs(86_400);
+
+/// The priority of a candidate that is given without one: room for better and for worse.
+const PRIORITY: u32 = 100;
+
+/// `10.5.0.110`, `10.5.0.110/24`, `fd00::9/64@front`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Address {
+    /// The address.
+    pub(crate) address: IpAddr,
+    /// The prefix length, if given.
+    pub(crate) prefix_len: Option<u8>,
+    /// The NIC's name, if given.
+    pub(crate) nic: Option<String>,
+}
+
+/// `n1`, `n1=200`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CandidateArg {
+    /// The node.
+    pub(crate) node: String,
+    /// Greater is preferred.
+    pub(crate) priority: u32,
+}
+
+/// Reads `1s`, `200ms`, `1m30s`, `1.5h`.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let help = "use a number with a unit, such as 200ms, 1s, 1m30s";
+    if text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty() {
+        return Err(format!("the unit is missing: write {text}s or {text}ms"));
+    }
+    let signed: jiff::SignedDuration = text.parse().map_err(|_| help.to_owned())?;
+    let duration = Duration::try_from(signed).map_err(|_| "it must not be negative".to_owned())?;
+    if duration > LONGEST {
+        return Err("it is longer than a day".to_owned());
+    }
+    Ok(duration)
+}
+
+/// Reads an address of a VIP.
+pub(crate) fn address(text: &str) -> Result<Address, String> {
+    let (rest, nic) = match text.split_once('@') {
+        Some((_, "")) => return Err("the name of the NIC is missing after '@'".to_owned()),
+        Some((rest, nic)) => (rest, Some(nic.to_owned())),
+        None => (text, None),
+    };
+    let (address, prefix) = match rest.split_once('/') {
+        Some((address, prefix)) => (address, Some(prefix)),
+        None => (rest, None),
+    };
+    let address: IpAddr =
+        address.parse().map_err(|_| format!("\"{address}\" is not an IP address"))?;
+    let most = if address.is_ipv4() { 32 } else { 128 };
+    let prefix_len = match prefix.map(str::parse::<u8>) {
+        None => None,
+        Some(Ok(prefix)) if (1..=most).contains(&prefix) => Some(prefix),
+        Some(_) => return Err(format!("the prefix length must be 1 to {most}")),
+    };
+    Ok(Address { address, prefix_len, nic })
+}
+
+/// Reads a candidate.
+pub(crate) fn candidate(text: &str) -> Result<CandidateArg, String> {
+    let (node, priority) = match text.split_once('=') {
+        Some((node, priority)) => {
+            let wrong = |_| format!("\"{priority}\" is not a priority: use a whole number");
+            (node, priority.parse().map_err(wrong)?)
+        }
+        None => (text, PRIORITY),
+    };
+    let node = vipfence_types::NodeId::new(node).map_err(|error| error.to_string())?;
+    Ok(CandidateArg { node: node.to_string(), priority })
+}
+
+/// Reads a profile that a cluster can start with.
+#[cfg(feature = "dev")]
+pub(crate) fn profile(text: &str) -> Result<Profile, String> {
+    match text.parse()? {
+        Profile::Custom => Err("a cluster starts as fast, standard or tolerant".to_owned()),
+        profile => Ok(profile),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_need_a_unit_and_are_not_negative() {
+        for (text, ms) in [
+            ("1s", 1_000),
+            ("200ms", 200),
+            ("1m30s", 90_000),
+            ("1.5s", 1_500),
+            ("0s", 0),
+            ("2h", 7_200_000),
+        ] {
+            assert_eq!(duration(text), Ok(Duration::from_millis(ms)), "{text}");
+        }
+        assert_eq!(duration("10"), Err("the unit is missing: write 10s or 10ms".to_owned()));
+        for bad in ["", "soon", "-1s", "s", "25h", "1 parsec"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_address_may_carry_a_prefix_and_a_nic() {
+        let full = address("10.5.0.110/24@front").expect("full");
+        assert_eq!((full.prefix_len, full.nic.as_deref()), (Some(24), Some("front")));
+        let bare = address("fd00::9").expect("bare");
+        assert_eq!((bare.prefix_len, bare.nic), (None, None));
+        for bad in ["10.5.0", "10.5.0.1/33", "10.5.0.1/0", "10.5.0.1@", "10.5.0.1/x", "fd00::9/129"]
+        {
+            assert!(address(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_candidate_has_a_priority_of_100_unless_said_otherwise() {
+        let of = |text| candidate(text).map(|c| (c.node, c.priority));
+        assert_eq!(of("N1"), Ok(("n1".to_owned(), 100)));
+        assert_eq!(of("n2=7"), Ok(("n2".to_owned(), 7)));
+        assert!(of("n2=").is_err() && of("n_2").is_err() && of("n2=-1").is_err());
+    }
+
+    #[cfg(feature = "dev")]
+    #[test]
+    fn a_dev_cluster_has_one_of_the_named_profiles() {
+        assert_eq!(profile("tolerant"), Ok(Profile::Tolerant));
+        assert!(profile("custom").is_err() && profile("quick").is_err());
+    }
+}
