@@ -269,8 +269,7 @@ async fn follow_timing(consensus: Consensus, node: NodeHandle) {
 async fn told_to_stop() {
     use tokio::signal::unix::{SignalKind, signal};
     let listen = |kind| signal(kind).ok();
-    let (terminate, interrupt) =
-        (listen(SignalKind::terminate()), listen(SignalKind::interrupt()));
+    let (terminate, interrupt) = (listen(SignalKind::terminate()), listen(SignalKind::interrupt()));
     let (Some(mut terminate), Some(mut interrupt)) = (terminate, interrupt) else {
         // Without handlers the signals end the process by themselves.
         return std::future::pending().await;

@@ -17,8 +17,8 @@ pub struct Start {
     pub node: NodeId,
     /// This start of the agent: random, never used twice.
     pub boot: BootId,
-    /// The start before this one, from the locked state directory.
-    pub replaces: Option<BootId>,
+    /// The starts before this one, from the locked state directory.
+    pub replaces: Vec<BootId>,
     /// The node's NICs.
     pub nics: Vec<NicRecord>,
     /// The version of the agent.

@@ -26,7 +26,9 @@ const SPENT_VIPS: TableDefinition<'_, &str, u64> = TableDefinition::new("spent_v
 
 const FORMAT_KEY: &str = "format";
 const HIGHEST_EPOCH_KEY: &str = "highest_epoch";
-const BOOT_KEY: &str = "boot";
+const BOOT_KEY: &str = "boots";
+/// How many starts are remembered: a leader that has not heard of the last ones knows an earlier.
+const BOOTS_KEPT: usize = 8;
 
 /// Why a state directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -81,7 +83,7 @@ pub(crate) enum StateError {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Remembered {
     /// The start before this one.
-    pub(crate) replaces: Option<BootId>,
+    pub(crate) replaces: Vec<BootId>,
     /// What is spent.
     pub(crate) spent: Spent,
     /// The highest epoch ever seen.
@@ -117,7 +119,7 @@ impl NodeState {
             return Err(StateError::Newer { file, found });
         }
         let remembered = state.read()?;
-        state.write_boot(boot).map_err(fail)?;
+        state.write_boots(boot, &remembered.replaces).map_err(fail)?;
         Ok((state, remembered))
     }
 
@@ -189,9 +191,12 @@ impl NodeState {
         Ok(found)
     }
 
-    fn write_boot(&self, boot: &BootId) -> Result<(), redb::Error> {
+    /// This boot and the last few before it, newest first.
+    fn write_boots(&self, boot: &BootId, before: &[BootId]) -> Result<(), redb::Error> {
         let transaction = self.database.begin_write()?;
-        transaction.open_table(WORDS)?.insert(BOOT_KEY, boot.as_str())?;
+        let boots = std::iter::once(boot).chain(before).take(BOOTS_KEPT);
+        let boots: Vec<&str> = boots.map(BootId::as_str).collect();
+        transaction.open_table(WORDS)?.insert(BOOT_KEY, boots.join(" ").as_str())?;
         Ok(transaction.commit()?)
     }
 
@@ -212,7 +217,7 @@ impl NodeState {
             spent.vips.insert(vip, Epoch(epoch));
         }
         Ok(Remembered {
-            replaces: raw.boot.map(BootId::from),
+            replaces: raw.boots.split_whitespace().map(BootId::from).collect(),
             highest_epoch: Epoch(raw.highest_epoch).max(spent.highest()),
             spent,
         })
@@ -223,10 +228,10 @@ impl NodeState {
         let numbers = transaction.open_table(NUMBERS)?;
         let highest = numbers.get(HIGHEST_EPOCH_KEY)?;
         let words = transaction.open_table(WORDS)?;
-        let boot = words.get(BOOT_KEY)?.map(|value| value.value().to_owned());
+        let boots = words.get(BOOT_KEY)?.map(|value| value.value().to_owned());
         Ok(Raw {
             highest_epoch: highest.map_or(0, |value| value.value()),
-            boot,
+            boots: boots.unwrap_or_default(),
             addresses: entries(&transaction.open_table(SPENT_ADDRESSES)?)?,
             vips: entries(&transaction.open_table(SPENT_VIPS)?)?,
         })
@@ -236,7 +241,7 @@ impl NodeState {
 /// The tables as they are, before they are believed.
 struct Raw {
     highest_epoch: u64,
-    boot: Option<String>,
+    boots: String,
     addresses: Vec<(String, u64)>,
     vips: Vec<(String, u64)>,
 }
@@ -319,7 +324,7 @@ mod tests {
         let deep = dir.path().join("a/b");
         let (_state, remembered) = NodeState::open(&deep, &BootId::from("b1")).unwrap();
         let nothing =
-            Remembered { replaces: None, spent: Spent::default(), highest_epoch: Epoch(0) };
+            Remembered { replaces: vec![], spent: Spent::default(), highest_epoch: Epoch(0) };
         assert_eq!(remembered, nothing);
     }
 
@@ -333,7 +338,7 @@ mod tests {
         state.see(Epoch(8)).unwrap();
         drop(state);
         let (_state, remembered) = NodeState::open(dir.path(), &BootId::from("b2")).unwrap();
-        assert_eq!(remembered.replaces, Some(BootId::from("b1")));
+        assert_eq!(remembered.replaces, [BootId::from("b1")]);
         assert_eq!(remembered.highest_epoch, Epoch(9));
         let mut spent = Spent::default();
         spent.spend(&vip(), &[address()], Epoch(7));
@@ -350,7 +355,7 @@ mod tests {
         std::fs::copy(dir.path().join("holder.redb"), other.path().join("holder.redb")).unwrap();
         let (_state, remembered) = NodeState::open(other.path(), &BootId::from("b2")).unwrap();
         assert!(remembered.spent.forbids(&vip(), &[address()], Epoch(7)));
-        assert_eq!(remembered.replaces, Some(BootId::from("b1")));
+        assert_eq!(remembered.replaces, [BootId::from("b1")]);
         drop(state);
     }
 

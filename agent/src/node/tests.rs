@@ -162,7 +162,7 @@ async fn what_was_confirmed_is_on_disk_and_refused_after_a_restart() {
     let mut bench = Bench::start_in(dir, "b2", Says::Grant(7)).await;
     let said = bench.hears(|beat| !beat.refused.is_empty()).await;
     assert_eq!(said.refused, [demo(7)]);
-    assert_eq!(said.replaces, Some(BootId::from("b1")));
+    assert_eq!(said.replaces, [BootId::from("b1")]);
     assert_eq!(said.highest_epoch, Epoch(7));
     assert_eq!(bench.on_os().await, Vec::<IpAddr>::new());
 }

@@ -517,7 +517,7 @@ impl Coordinator {
                 wants.entry(place.nic).or_default().insert(place.address, want);
             }
             for nic in &decision.seals {
-                seals.entry(nic.clone()).or_default().insert(vip.clone(), record.phase);
+                seals.entry(nic.clone()).or_default().insert(vip.clone(), record.azure_phase);
             }
             for (nic, since) in &decision.reads {
                 let latest = reads.entry(nic.clone()).or_insert(*since);
@@ -525,7 +525,7 @@ impl Coordinator {
                     *latest = *since;
                 }
             }
-            self.act_on(vip, record.phase, decision);
+            self.act_on(vip, record.azure_phase, decision);
             self.nudge(vip);
         }
         let lead = self.mover.lead().map(|lead| (lead.term, lead.elected_at));

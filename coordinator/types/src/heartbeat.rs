@@ -47,8 +47,9 @@ pub struct Heartbeat {
     pub node: NodeId,
     /// This start of the agent.
     pub boot: BootId,
-    /// The boot that this one replaces, known from the locked state directory.
-    pub replaces: Option<BootId>,
+    /// The boots that this one replaces, known from the locked state directory: the last few, since
+    /// the leader may not have heard of every one.
+    pub replaces: Vec<BootId>,
     /// Counts the heartbeats of this boot, from 1. A retry is a new heartbeat.
     pub seq: u64,
     /// The VIPs that the node holds, or is about to.

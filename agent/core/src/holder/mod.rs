@@ -56,7 +56,7 @@ pub struct Holder {
     cluster: ClusterName,
     pub(crate) node: NodeId,
     pub(crate) boot: BootId,
-    replaces: Option<BootId>,
+    replaces: Vec<BootId>,
     nics: Vec<NicRecord>,
     version: String,
     pub(crate) health: NodeHealth,

@@ -239,7 +239,7 @@ impl Lead {
             })
             .collect();
         self.open_since = open;
-        self.kicked.retain(|(vip, phase)| state.vip(vip).is_some_and(|r| r.phase == *phase));
+        self.kicked.retain(|(vip, phase)| state.vip(vip).is_some_and(|r| r.azure_phase == *phase));
         let current = state.timing.lease_ttl_ms;
         let long = state.vips.values().filter_map(|record| {
             let grant = record.grant.grant()?;

@@ -66,7 +66,7 @@ impl Peers {
                 }
                 return Ok(());
             }
-            let replaces = heartbeat.replaces.as_ref() == Some(&known.boot);
+            let replaces = heartbeat.replaces.contains(&known.boot);
             if !replaces && now.shortest_since(known.heard) < lease_wait {
                 return Err(Refusal::SecondBoot { boot: known.boot.clone() });
             }

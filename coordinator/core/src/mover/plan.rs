@@ -177,7 +177,8 @@ impl Facts<'_> {
             AzureTrack::Detaching { from } => (BTreeSet::new(), from.clone()),
             AzureTrack::Attaching { to, from, .. } => (to.clone(), from.clone()),
         };
-        let want = |presence| Want { vip: record.name.clone(), phase: record.phase, presence };
+        let want =
+            |presence| Want { vip: record.name.clone(), phase: record.azure_phase, presence };
         decision.wants.extend(absent.into_iter().map(|place| (place, want(Presence::Absent))));
         decision.wants.extend(present.into_iter().map(|place| {
             let name = record.config_name(place.address);
@@ -216,6 +217,9 @@ impl Facts<'_> {
         if let Some(to) = settled {
             return Check::Ready { to: to.clone(), found: BTreeMap::new() };
         }
+        // The NICs that it will be taken off are read at the same time.
+        let places = record.azure.places();
+        self.read(places.iter().map(|place| &place.nic), since, decision);
         if let Some(Ok(to)) = self.state.nodes.get(target).map(|known| known.places(&record.spec)) {
             self.read(to.iter().map(|place| &place.nic), since, decision);
         }
@@ -414,14 +418,17 @@ impl Facts<'_> {
         let presence = Presence::Present { name, found };
         writer.is_accepted(
             place.address,
-            &Want { vip: record.name.clone(), phase: record.phase, presence },
+            &Want { vip: record.name.clone(), phase: record.azure_phase, presence },
         )
     }
 
     fn detach_accepted(&self, record: &VipRecord, place: &Place) -> bool {
         let Some(writer) = self.nics.get(&place.nic) else { return false };
-        let want =
-            Want { vip: record.name.clone(), phase: record.phase, presence: Presence::Absent };
+        let want = Want {
+            vip: record.name.clone(),
+            phase: record.azure_phase,
+            presence: Presence::Absent,
+        };
         writer.is_accepted(place.address, &want)
     }
 
@@ -594,7 +601,7 @@ impl Facts<'_> {
                 // The pipelined attach: Azure has not let go of it yet.
                 continue;
             }
-            let first_time = !self.lead.kicked.contains(&(record.name.clone(), record.phase));
+            let first_time = !self.lead.kicked.contains(&(record.name.clone(), record.azure_phase));
             if first_time && !from.is_empty() {
                 decision.kicks.push(place.clone());
             }

@@ -526,7 +526,7 @@ impl NicWriter {
 
     /// I7: the phase that asks for the write has not changed, and is still wanted.
     fn is_current(&self, plan: &Plan, state: &Registry) -> bool {
-        let phase = |vip: &VipName| state.vip(vip).map(|record| record.phase);
+        let phase = |vip: &VipName| state.vip(vip).map(|record| record.azure_phase);
         match plan {
             Plan::Put { items, .. } => items.iter().all(|(address, want)| {
                 phase(&want.vip) == Some(want.phase) && self.wants.get(address) == Some(want)

@@ -50,6 +50,7 @@ impl Registry {
             intent: if enabled { Intent::Held } else { Intent::Disabled },
             revision: entry.revision,
             phase: entry.revision,
+            azure_phase: entry.revision,
             grant: GrantTrack::Over,
             azure: AzureTrack::Detached,
             target: None,
@@ -206,6 +207,7 @@ impl Registry {
             record.open = Some(id);
             record.revision = entry.revision;
             record.phase = entry.revision;
+            record.azure_phase = entry.revision;
         }
         self.show_phase(entry, vip);
         let whither = ask.to.as_ref().map_or(String::new(), |node| format!(" to {node}"));

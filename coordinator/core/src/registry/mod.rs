@@ -186,6 +186,7 @@ impl Registry {
         for record in self.vips.values_mut() {
             let record = Arc::make_mut(record);
             record.phase = entry.revision;
+            record.azure_phase = entry.revision;
             record.revision = entry.revision;
         }
         if !again {

@@ -197,6 +197,9 @@ pub struct VipRecord {
     pub revision: Revision,
     /// Revision of the last change of phase: what a decision is bound to.
     pub phase: Revision,
+    /// Revision of the last change of what is asked of Azure: what a write is bound to (I7). The
+    /// grant track goes on beside it without voiding a write.
+    pub azure_phase: Revision,
     /// Who is entitled.
     pub grant: GrantTrack,
     /// Where it is attached.

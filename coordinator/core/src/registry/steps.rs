@@ -43,9 +43,13 @@ impl Registry {
             return Err(Refused::Stale);
         }
         let mut next = known.as_ref().clone();
+        let (known_azure, known_target) = (known.azure.clone(), known.target.clone());
         next.phase = entry.revision;
         next.revision = entry.revision;
         let told = self.take(entry, &mut next, step)?;
+        if next.azure != known_azure || next.target != known_target {
+            next.azure_phase = entry.revision;
+        }
         let node = next.holder().or(next.target.as_ref()).cloned();
         let deleted = matches!(step, Step::Ended { .. }) && next.intent == Intent::Deleted;
         self.vips.insert(vip.clone(), Arc::new(next));

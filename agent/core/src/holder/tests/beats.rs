@@ -7,14 +7,14 @@ use crate::{Effect, Event, Input, Start};
 
 #[test]
 fn the_first_heartbeat_goes_out_at_once_and_names_the_boot_that_it_replaces() {
-    let (_, effects) = Bench::from(Start { replaces: Some(BootId::from("boot-0")), ..start() });
+    let (_, effects) = Bench::from(Start { replaces: vec![BootId::from("boot-0")], ..start() });
     let [Effect::Send { heartbeat, give_up_after }] = &effects[..] else {
         panic!("{effects:?}");
     };
     assert_eq!(*give_up_after, secs(2));
     assert_eq!(heartbeat.seq, 1);
     assert_eq!(heartbeat.boot, BootId::from("boot-1"));
-    assert_eq!(heartbeat.replaces, Some(BootId::from("boot-0")));
+    assert_eq!(heartbeat.replaces, [BootId::from("boot-0")]);
 }
 
 #[test]

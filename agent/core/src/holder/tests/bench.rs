@@ -55,7 +55,7 @@ pub(super) fn start() -> Start {
         cluster: ClusterName::new("c1").unwrap(),
         node: NodeId::new("n1").unwrap(),
         boot: BootId::from("boot-1"),
-        replaces: None,
+        replaces: vec![],
         nics: vec![NicRecord { name: "nic0".into(), id: NicId::new("/nic") }],
         version: "1".into(),
         heartbeat: secs(1),
