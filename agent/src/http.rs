@@ -84,8 +84,7 @@ async fn holder(State(site): State<Site>, Path(name): Path<String>) -> impl Into
 
 async fn scrape(State(site): State<Site>) -> impl IntoResponse {
     let leadership = site.consensus.leadership().borrow().clone();
-    let held: Vec<_> =
-        site.node.view().held.into_iter().filter(|held| held.added).collect();
+    let held: Vec<_> = site.node.view().held.into_iter().filter(|held| held.added).collect();
     let text = site.metrics.scrape(&leadership, &held);
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(axum::http::header::CONTENT_TYPE, kind)], text)

@@ -4,6 +4,8 @@ mod agent;
 mod cli;
 mod clock;
 mod config;
+#[cfg(feature = "dev")]
+mod dev;
 mod http;
 mod journal;
 mod metrics;
@@ -11,7 +13,7 @@ mod node;
 mod os;
 mod output;
 
-use std::process::ExitCode;
+use std::{io::IsTerminal as _, process::ExitCode};
 
 use clap::Parser as _;
 use tracing_subscriber::EnvFilter;
@@ -20,23 +22,16 @@ use tracing_subscriber::EnvFilter;
 const DEFAULT_LOG: &str = "info,openraft=off";
 
 fn main() -> ExitCode {
-    let cli::Cli { options, command } = cli::Cli::parse();
+    // First, and on the main thread: what `dev` started is tied to it.
+    #[cfg(feature = "dev")]
+    if let Some(exit) = dev::as_child() {
+        return exit;
+    }
     // One TLS provider for the whole process, installed before anything asks for it.
     let _already_there = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    match command {
-        cli::Command::Agent(args) => {
-            start_log();
-            run(agent::run(&args))
-        }
-        #[cfg(feature = "dev")]
-        cli::Command::Dev(_) => ExitCode::FAILURE,
-        cli::Command::Client(command) => run(cli::run(command, options)),
-    }
-}
-
-fn run(work: impl Future<Output = ExitCode>) -> ExitCode {
+    let cli::Cli { options, command } = cli::Cli::parse();
     match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime.block_on(work),
+        Ok(runtime) => runtime.block_on(run(options, command)),
         Err(error) => {
             output::complain(&format!("error: cannot start the runtime: {error}"));
             ExitCode::FAILURE
@@ -44,8 +39,24 @@ fn run(work: impl Future<Output = ExitCode>) -> ExitCode {
     }
 }
 
+async fn run(options: cli::ClientOptions, command: cli::Command) -> ExitCode {
+    match command {
+        cli::Command::Agent(args) => {
+            start_log();
+            Box::pin(agent::run(&args)).await
+        }
+        #[cfg(feature = "dev")]
+        cli::Command::Dev(args) => Box::pin(dev::run(args)).await,
+        cli::Command::Client(command) => Box::pin(cli::run(command, options)).await,
+    }
+}
+
 fn start_log() {
     let filter =
         EnvFilter::try_from_env("VIPFENCE_LOG").unwrap_or_else(|_| EnvFilter::new(DEFAULT_LOG));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .init();
 }

@@ -16,6 +16,8 @@ const FORWARDED: &str = "vipfence-forwarded";
 const CALLER: &str = "vipfence-caller";
 /// How long a call without a deadline is tried.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a read is tried: who asks without a quorum wants to know that there is none.
+const READ_PATIENCE: Duration = Duration::from_secs(2);
 const MOST_PATIENCE: Duration = Duration::from_secs(60);
 const PACE: Duration = Duration::from_millis(50);
 
@@ -25,6 +27,7 @@ pub(super) struct Call {
     /// For the history: the address of the client, as the first node saw it.
     pub(super) caller: String,
     forwarded: bool,
+    begun: Instant,
     deadline: Instant,
 }
 
@@ -35,15 +38,9 @@ impl Call {
         let remote = request.remote_addr().map(|address| address.to_string());
         let caller = told.map(str::to_owned).or(remote).unwrap_or_else(|| "unknown".to_owned());
         let patience = asked_patience(metadata).unwrap_or(PATIENCE).min(MOST_PATIENCE);
-        Self {
-            caller,
-            forwarded: metadata.contains_key(FORWARDED),
-            #[expect(
-                clippy::disallowed_methods,
-                reason = "a gRPC deadline is about waiting, never about a lease"
-            )]
-            deadline: Instant::now() + patience.mul_f64(0.9),
-        }
+        let begun = waiting_clock();
+        let forwarded = metadata.contains_key(FORWARDED);
+        Self { caller, forwarded, begun, deadline: begun + patience.mul_f64(0.9) }
     }
 
     /// The message, on its way to the leader.
@@ -54,14 +51,18 @@ impl Call {
         if let Ok(caller) = self.caller.parse() {
             metadata.insert(CALLER, caller);
         }
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "a gRPC deadline is about waiting, never about a lease"
-        )]
-        let left = self.deadline.saturating_duration_since(Instant::now());
+        let left = self.deadline.saturating_duration_since(waiting_clock());
         request.set_timeout(left.max(PACE));
         request
     }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a gRPC deadline is about waiting, never about a lease"
+)]
+fn waiting_clock() -> Instant {
+    Instant::now()
 }
 
 /// The caller's `grpc-timeout` header.
@@ -105,7 +106,11 @@ impl Api {
                 sleep(PACE).await;
             }
         };
-        match timeout_at(call.deadline, attempts).await {
+        let deadline = match request_id {
+            Some(_) => call.deadline,
+            None => call.deadline.min(call.begun + READ_PATIENCE),
+        };
+        match timeout_at(deadline, attempts).await {
             Ok(result) => result,
             Err(_) if tried && request_id.is_some() => Err(errors::outcome_unknown(request_id)),
             Err(_) => Err(last),

@@ -1,0 +1,37 @@
+//! Everything that `vipfence dev` prints: lines with the time of day on standard output, failures
+//! of its children on standard error.
+//!
+//! A reader that has gone away is no error: the cluster is what counts.
+
+use std::io::Write as _;
+
+/// One line, with the time: UTC, as in the logs of the nodes.
+pub(super) fn line(text: &str) {
+    let now = jiff::Timestamp::now();
+    let time = now.strftime("%H:%M:%S%.3f");
+    plain(&format!("{time}  {text}"));
+}
+
+/// Text as it is.
+pub(super) fn plain(text: &str) {
+    let mut out = std::io::stdout().lock();
+    // Nobody is left to tell when this fails.
+    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+}
+
+/// Why a child of `dev` ends.
+pub(super) fn failure(error: &dyn std::error::Error) {
+    let _ = writeln!(std::io::stderr(), "vipfence: {}", with_causes(error));
+}
+
+/// The message with all its causes.
+pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    text
+}
