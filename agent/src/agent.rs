@@ -80,7 +80,7 @@ async fn serve(config: NodeConfig) -> anyhow::Result<()> {
     let grpc = api::bind(config.listen.grpc).await?;
     let web = http::bind(config.listen.http).await?;
     let azure = azure(&config, &clocks)?;
-    let _keeper = azure.start_keeper();
+    azure.start_keeper();
     let consensus = Consensus::start(consensus_config(&config)).await?;
     let driver = driver(&config, &consensus, &azure, &clocks);
 

@@ -27,6 +27,14 @@ fn main() -> ExitCode {
     if let Some(exit) = dev::as_child() {
         return exit;
     }
+    #[cfg(not(feature = "dev"))]
+    if std::env::args_os().nth(1).is_some_and(|command| command == "dev") {
+        output::complain(
+            "error: this vipfence was built without the feature `dev`: packages leave the \
+             simulator out. In the source tree, `cargo run --release -- dev` has it",
+        );
+        return ExitCode::from(2);
+    }
     // One TLS provider for the whole process, installed before anything asks for it.
     let _already_there = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let cli::Cli { options, command } = cli::Cli::parse();

@@ -135,9 +135,8 @@ mod tests {
                 }
             });
             let expected = to.map(node_name);
-            let reached = route.wait_for(|route| {
-                route.as_ref().map(|route| route.node.clone()) == expected
-            });
+            let reached =
+                route.wait_for(|route| route.as_ref().map(|route| route.node.clone()) == expected);
             timeout(Duration::from_secs(10), reached).await.unwrap().unwrap();
         }
         following.abort();

@@ -33,7 +33,12 @@ impl Banner<'_> {
                 node.name, node.grpc, node.http
             );
         }
-        let _ = writeln!(text, "  Azure  simulated at {} (control: {})", plan.arm_url(), plan.admin_url());
+        let _ = writeln!(
+            text,
+            "  Azure  simulated at {} (control: {})",
+            plan.arm_url(),
+            plan.admin_url()
+        );
         let _ = writeln!(
             text,
             "  files  {}: dev.json, logs in n1/agent.log and so on (two files of 16 MiB at most)\n",
@@ -82,12 +87,8 @@ mod tests {
     #[test]
     fn it_names_the_endpoints_and_three_things_to_try() {
         let plan = Plan::new(&Ports::at(7600, 3).unwrap(), Profile::Fast, Duration::ZERO);
-        let vip = v1::Vip {
-            enabled: true,
-            holder: "n2".to_owned(),
-            epoch: 7,
-            ..v1::Vip::default()
-        };
+        let vip =
+            v1::Vip { enabled: true, holder: "n2".to_owned(), epoch: 7, ..v1::Vip::default() };
         let banner = Banner {
             plan: &plan,
             pids: &[11, 12, 13],

@@ -46,17 +46,15 @@ impl Cluster {
 
     /// As the leader sees it, with a quorum.
     pub(super) async fn status(&self) -> Result<v1::GetStatusResponse, Status> {
-        let call = async |channel, request| {
-            ClusterServiceClient::new(channel).get_status(request).await
-        };
+        let call =
+            async |channel, request| ClusterServiceClient::new(channel).get_status(request).await;
         self.call(ANSWER, &v1::GetStatusRequest::default(), call).await
     }
 
     /// What happened after an event, as the answering node knows it, also without a quorum.
     pub(super) async fn events_after(&self, number: u64) -> Result<Vec<v1::Event>, Status> {
-        let call = async |channel, request| {
-            ClusterServiceClient::new(channel).list_events(request).await
-        };
+        let call =
+            async |channel, request| ClusterServiceClient::new(channel).list_events(request).await;
         let request = v1::ListEventsRequest {
             after_number: number,
             consistency: v1::Consistency::Local.into(),
@@ -69,10 +67,8 @@ impl Cluster {
     pub(super) async fn create_vip(&self, request_id: &str) -> Result<(), Status> {
         let call =
             async |channel, request| VipServiceClient::new(channel).create_vip(request).await;
-        let address = v1::VipAddress {
-            address: VIP_ADDRESS.to_string(),
-            ..v1::VipAddress::default()
-        };
+        let address =
+            v1::VipAddress { address: VIP_ADDRESS.to_string(), ..v1::VipAddress::default() };
         let request = v1::CreateVipRequest {
             name: VIP_NAME.to_owned(),
             spec: Some(v1::VipSpec { addresses: vec![address], ..v1::VipSpec::default() }),

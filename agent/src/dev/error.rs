@@ -6,7 +6,7 @@ use super::{folder::FolderError, ports::PortsError};
 
 /// `vipfence dev` failed. The message says what to do.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum DevError {
+pub(super) enum DevError {
     /// The folder cannot be used.
     #[error(transparent)]
     Folder(#[from] FolderError),

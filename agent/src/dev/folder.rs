@@ -24,7 +24,7 @@ const AZURE: &str = "azure";
 
 /// Why a folder cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum FolderError {
+pub(super) enum FolderError {
     /// Somebody else's files.
     #[error(
         "{0} is not empty and was not made by `vipfence dev` (it has no {LOCK}): nothing was \
@@ -125,10 +125,15 @@ impl Folder {
             remove_file(&file)?;
         }
         let azure = self.azure();
-        let azure_files = ["simulator.json", "simulator.log", "simulator.log.1", "attachments.json"];
+        let azure_files =
+            ["simulator.json", "simulator.log", "simulator.log.1", "attachments.json"];
         remove_known(&azure, &azure_files, &[])?;
         for index in 0..MAX_NODES {
-            remove_known(&self.node(index), &["agent.toml", "agent.log", "agent.log.1"], &["data"])?;
+            remove_known(
+                &self.node(index),
+                &["agent.toml", "agent.log", "agent.log.1"],
+                &["data"],
+            )?;
         }
         Ok(())
     }
@@ -207,11 +212,20 @@ fn remove_known(folder: &Path, files: &[&str], folders: &[&str]) -> io::Result<(
         remove_file(&folder.join(file))?;
     }
     for inner in folders {
-        absent_is_fine(fs::remove_dir_all(folder.join(inner)))?;
+        remove_all(&folder.join(inner))?;
     }
     match fs::remove_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
         other => other,
+    }
+}
+
+/// A folder with all that is in it, or whatever stands in its place.
+fn remove_all(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) => absent_is_fine(Err(error)),
     }
 }
 
@@ -261,7 +275,8 @@ mod tests {
     #[test]
     fn a_fresh_start_removes_what_dev_made_and_nothing_else() {
         let dir = tempfile::tempdir().unwrap();
-        let ours = ["dev.json", "ports.json", "azure/simulator.json", "n1/agent.toml", "n2/data/log"];
+        let ours =
+            ["dev.json", "ports.json", "azure/simulator.json", "n1/agent.toml", "n2/data/log"];
         let theirs = ["notes.txt", "n1/notes.txt", "n10/agent.toml"];
         put(&dir.path().join(LOCK));
         for file in ours.iter().chain(&theirs) {

@@ -19,6 +19,14 @@ pub(super) fn open(path: &Path) -> io::Result<File> {
     File::options().create(true).append(true).open(path)
 }
 
+/// Puts the log of an earlier run aside.
+pub(super) fn set_aside(path: &Path) -> io::Result<()> {
+    match fs::rename(path, path.with_extension("log.1")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
 /// Cuts a log that has grown too large.
 pub(super) fn bound(path: &Path) -> io::Result<()> {
     bound_at(path, LARGEST)
@@ -69,8 +77,12 @@ mod tests {
         bound_at(&path, 5).unwrap();
         writeln!(writer, "next").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "next\n");
-        let before = fs::read_to_string(dir.path().join("agent.log.1")).unwrap();
-        assert_eq!(before, "0123456789\n");
+        let before = dir.path().join("agent.log.1");
+        assert_eq!(fs::read_to_string(&before).unwrap(), "0123456789\n");
+        for _ in 0..2 {
+            set_aside(&path).unwrap();
+        }
+        assert_eq!(fs::read_to_string(&before).unwrap(), "next\n");
     }
 
     #[test]

@@ -35,8 +35,6 @@ mod story;
 
 use std::process::ExitCode;
 
-pub(crate) use error::DevError;
-pub(crate) use parent::die_with_parent;
 pub(crate) use run::run;
 
 /// To be called first, on the main thread: if this process was started by `vipfence dev`, ties its
@@ -51,7 +49,7 @@ pub(crate) fn as_child() -> Option<ExitCode> {
     if command != simulator::SUBCOMMAND && command != "agent" {
         return None;
     }
-    if let Err(orphan) = die_with_parent() {
+    if let Err(orphan) = parent::die_with_parent() {
         narrate::failure(&orphan);
         return Some(ExitCode::FAILURE);
     }

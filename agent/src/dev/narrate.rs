@@ -1,9 +1,11 @@
 //! Everything that `vipfence dev` prints: lines with the time of day on standard output, failures
-//! of its children on standard error.
+//! on standard error.
 //!
 //! A reader that has gone away is no error: the cluster is what counts.
 
 use std::io::Write as _;
+
+use crate::output::complain;
 
 /// One line, with the time: UTC, as in the logs of the nodes.
 pub(super) fn line(text: &str) {
@@ -19,9 +21,9 @@ pub(super) fn plain(text: &str) {
     let _ = writeln!(out, "{text}").and_then(|()| out.flush());
 }
 
-/// Why a child of `dev` ends.
+/// Why `dev`, or a child of it, ends.
 pub(super) fn failure(error: &dyn std::error::Error) {
-    let _ = writeln!(std::io::stderr(), "vipfence: {}", with_causes(error));
+    complain(&format!("error: {}", with_causes(error)));
 }
 
 /// The message with all its causes.

@@ -12,7 +12,7 @@ pub(super) const PARENT: &str = "VIPFENCE_DEV_PARENT";
 /// The `vipfence dev` that started this process is gone, or the life of this process cannot be
 /// tied to it.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Orphan {
+pub(super) enum Orphan {
     /// It died before this process could ask to die with it.
     #[error("the vipfence dev (process {0}) that started this process is gone")]
     Gone(String),
@@ -26,7 +26,7 @@ pub(crate) enum Orphan {
 ///
 /// # Errors
 /// That process is gone already: this one must not run.
-pub(crate) fn die_with_parent() -> Result<(), Orphan> {
+pub(super) fn die_with_parent() -> Result<(), Orphan> {
     match std::env::var(PARENT) {
         Ok(parent) => tie(&parent),
         Err(_) => Ok(()),

@@ -42,7 +42,7 @@ pub(super) struct Ports {
 
 /// A port that somebody has.
 #[derive(Debug)]
-pub(crate) struct Taken {
+pub(super) struct Taken {
     port: u16,
     /// What it was to be for.
     purpose: String,
@@ -66,7 +66,7 @@ impl fmt::Display for Taken {
 
 /// Why the ports cannot be had.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum PortsError {
+pub(super) enum PortsError {
     /// Somebody has some of them.
     #[error("these ports of 127.0.0.1 cannot be had:\n{}\n{remedy}", lines(.taken))]
     Taken {
@@ -120,11 +120,7 @@ impl Ports {
             responder: base + 200 + i,
             imds: base + 300 + i,
         };
-        Ok(Self {
-            nodes: (0..nodes).map(node).collect(),
-            arm: base + 400,
-            vip: base + LAST_OFFSET,
-        })
+        Ok(Self { nodes: (0..nodes).map(node).collect(), arm: base + 400, vip: base + LAST_OFFSET })
     }
 
     fn with_purpose(&self) -> Vec<(u16, String)> {

@@ -1,7 +1,7 @@
 //! `vipfence dev` from its start to its end: brings the cluster up, tells what happens, restarts
 //! nodes if asked to, and takes everything down.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -11,11 +11,11 @@ use tokio::{
 };
 
 use super::{
-    DevError,
     attachments::{self, Source},
     banner::Banner,
     children::{Children, Exited, Who},
     cluster::Cluster,
+    error::DevError,
     folder::Folder,
     forwarder, logs,
     manifest::Manifest,
@@ -34,16 +34,24 @@ const SHORTEST_RESTART: Duration = Duration::from_millis(100);
 /// Lines of its log that are shown when a node ends by itself.
 const TAIL: usize = 3;
 
-/// Runs a cluster until it is interrupted. Every process that it started has ended when this
-/// returns.
-///
-/// # Errors
-/// The cluster cannot be started; the message says why and what to do.
-pub(crate) async fn run(args: DevArgs) -> Result<(), DevError> {
+/// Runs a cluster until it is interrupted, and says why if it cannot. Every process that it
+/// started has ended when this returns.
+pub(crate) async fn run(args: DevArgs) -> ExitCode {
+    match Box::pin(run_to_the_end(args)).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            narrate::failure(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run_to_the_end(args: DevArgs) -> Result<(), DevError> {
     // Before anything is made that would have to be removed.
     let mut signals = Signals::new()?;
     let folder = Folder::take(args.dir.as_deref(), args.keep)?;
-    let system = |source| DevError::System { what: "start the thread that starts processes", source };
+    let system =
+        |source| DevError::System { what: "start the thread that starts processes", source };
     let mut children = Children::new().map_err(system)?;
     let mut started = false;
     let ended = tokio::select! {
@@ -117,16 +125,14 @@ async fn live(
     *started = true;
     // A poll before the simulator listens is refused at once, and repeated soon.
     tasks.spawn(attachments::follow(source.clone(), plan.clone(), save, to));
-    let (pids, vip) =
-        startup::come_up(children, folder, &plan, &cluster, &source, route).await?;
+    let (pids, vip) = startup::come_up(children, folder, &plan, &cluster, &source, route).await?;
     let events = told_already(&cluster).await;
 
     let mut tending = Tending { args, folder, plan: &plan, children, pids };
     let path = folder.manifest();
     tending.manifest().write(&path).map_err(DevError::write(&path))?;
     let took = jiff::Timestamp::now().duration_since(began).unsigned_abs();
-    let banner =
-        Banner { plan: &plan, pids: &tending.pids, dir: folder.path(), vip: &vip, took };
+    let banner = Banner { plan: &plan, pids: &tending.pids, dir: folder.path(), vip: &vip, took };
     narrate::plain(&banner.text());
     tasks.spawn(tell_events(Arc::clone(&cluster), events));
     tasks.spawn(tell_view(cluster));
@@ -260,10 +266,8 @@ impl Tending<'_> {
 
     fn bound_logs(&self) {
         let nodes = (0..self.plan.nodes.len()).map(Who::Node);
-        let logs: Vec<PathBuf> = nodes
-            .chain([Who::Simulator])
-            .map(|who| startup::log_of(self.folder, who))
-            .collect();
+        let logs: Vec<PathBuf> =
+            nodes.chain([Who::Simulator]).map(|who| startup::log_of(self.folder, who)).collect();
         for log in logs {
             if let Err(error) = logs::bound(&log) {
                 narrate::line(&format!("cannot look after {}: {error}", log.display()));

@@ -15,10 +15,11 @@ use tokio::{
 use vipfence_proto::v1;
 
 use super::{
-    DevError, agent_file,
+    agent_file,
     attachments::{Route, Source},
     children::{Children, Exited, Start, Who, own_program},
     cluster::{Cluster, is_passing},
+    error::DevError,
     folder::Folder,
     logs,
     manifest::write_json,
@@ -33,6 +34,8 @@ use crate::cli::DevArgs;
 const LOOK: Duration = Duration::from_millis(15);
 /// For the whole start, besides what Azure takes.
 const LONGEST: Duration = Duration::from_secs(60);
+/// How often it is told what is waited for.
+const TELL: Duration = Duration::from_secs(4);
 /// Lines of a log that are shown of a child that died.
 const TAIL: usize = 12;
 
@@ -81,6 +84,10 @@ fn write_files(plan: &Plan, ports: &Ports, folder: &Folder) -> Result<(), DevErr
         fs::create_dir_all(&dir).map_err(DevError::write(&dir))?;
         let file = dir.join("agent.toml");
         fs::write(&file, agent_file::text(plan, node)).map_err(DevError::write(&file))?;
+    }
+    let nodes = (0..plan.nodes.len()).map(Who::Node);
+    for log in nodes.chain([Who::Simulator]).map(|who| log_of(folder, who)) {
+        logs::set_aside(&log).map_err(DevError::write(&log))?;
     }
     let file = folder.ports();
     write_json(&file, ports).map_err(DevError::write(&file))
@@ -157,16 +164,17 @@ pub(super) async fn come_up(
     }
     let operation = Duration::from_millis(plan.world.settings.operation_ms);
     let longest = LONGEST.saturating_add(operation.saturating_mul(4));
-    let mut missing = String::new();
+    let missing = watch::Sender::new(String::new());
     let held = tokio::select! {
-        held = timeout(longest, ready(plan, cluster, route, &mut missing)) => held,
+        held = timeout(longest, ready(plan, cluster, route, &missing)) => held,
         exited = children.next_exit() => return Err(died(folder, plan, &exited)),
+        () = tell_missing(missing.subscribe()) => std::future::pending().await,
     };
     match held {
         Ok(vip) => Ok((pids, vip)),
         Err(_) => Err(DevError::NotReady {
             seconds: longest.as_secs(),
-            state: missing,
+            state: missing.borrow().clone(),
             dir: folder.path().to_path_buf(),
         }),
     }
@@ -189,31 +197,43 @@ async fn simulator_answers(source: &Source) {
     }
 }
 
+/// A start that takes its time says what it waits for.
+async fn tell_missing(missing: watch::Receiver<String>) {
+    let mut told = String::new();
+    loop {
+        sleep(TELL).await;
+        let now = missing.borrow().clone();
+        if now != told {
+            narrate::line(&format!("waiting: {now}"));
+            told = now;
+        }
+    }
+}
+
 /// Waits for a leader that hears all nodes, makes the VIP, and waits until it is held and its
 /// connections go to its holder. `missing` says what is not there yet.
 async fn ready(
     plan: &Plan,
     cluster: &Cluster,
     mut route: watch::Receiver<Option<Route>>,
-    missing: &mut String,
+    missing: &watch::Sender<String>,
 ) -> v1::Vip {
     loop {
-        *missing = match cluster.status().await {
+        missing.send_replace(match cluster.status().await {
             Ok(status) => match not_up(plan, &status) {
                 Some(missing) => missing,
                 None => break,
             },
             Err(status) => format!("no node answers as the leader: {}", status.message()),
-        };
+        });
         sleep(LOOK).await;
     }
     create(cluster, missing).await;
     let vip = held(cluster, missing).await;
     if vip.enabled {
-        "no connection reaches the VIP's holder".clone_into(missing);
-        let arrived = route.wait_for(|route| {
-            route.as_ref().is_some_and(|route| route.node == vip.holder)
-        });
+        missing.send_replace("no connection reaches the VIP's holder".to_owned());
+        let arrived =
+            route.wait_for(|route| route.as_ref().is_some_and(|route| route.node == vip.holder));
         // An error means that nobody follows the attachments any more: all is ending.
         let _ = arrived.await;
     }
@@ -232,27 +252,27 @@ fn not_up(plan: &Plan, status: &v1::GetStatusResponse) -> Option<String> {
     Some(format!("the leader, {}, does not hear {}", status.leader, absent.name))
 }
 
-async fn create(cluster: &Cluster, missing: &mut String) {
+async fn create(cluster: &Cluster, missing: &watch::Sender<String>) {
     // Made once per run: a VIP that was deleted in an earlier one is made again.
     let request_id = format!("dev-{}", uuid::Uuid::new_v4());
     while let Err(status) = cluster.create_vip(&request_id).await {
-        *missing = format!("VIP {VIP_NAME} cannot be made: {}", status.message());
+        missing.send_replace(format!("VIP {VIP_NAME} cannot be made: {}", status.message()));
         // A refusal may pass as well: nodes report their NICs a moment after they are alive.
         sleep(if is_passing(&status) { LOOK } else { LOOK * 4 }).await;
     }
 }
 
 /// Waits until the VIP is held; one that was disabled in an earlier run stays so.
-async fn held(cluster: &Cluster, missing: &mut String) -> v1::Vip {
+async fn held(cluster: &Cluster, missing: &watch::Sender<String>) -> v1::Vip {
     loop {
-        *missing = match cluster.vip().await {
+        missing.send_replace(match cluster.vip().await {
             Ok(vip) if vip.phase() == v1::Phase::Held || !vip.enabled => return vip,
             Ok(vip) => match vip.blocked_reason.as_str() {
                 "" => format!("VIP {VIP_NAME} is in phase {}", vip.phase().as_str_name()),
                 why => format!("VIP {VIP_NAME} waits: {why}"),
             },
             Err(status) => format!("VIP {VIP_NAME} cannot be read: {}", status.message()),
-        };
+        });
         sleep(LOOK).await;
     }
 }

@@ -99,7 +99,9 @@ impl ViewStory {
         let name = &node.name;
         Some(match state {
             v1::NodeState::Alive => format!("{name} is alive: the leader {leader} hears it"),
-            v1::NodeState::Suspect => format!("{name} is suspect: {leader} has not heard it lately"),
+            v1::NodeState::Suspect => {
+                format!("{name} is suspect: {leader} has not heard it lately")
+            }
             v1::NodeState::Silent => format!("{name} is silent: its VIPs fail over"),
             v1::NodeState::Stopping => format!("{name} says that it is stopping"),
             v1::NodeState::Unspecified => return None,

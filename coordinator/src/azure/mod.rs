@@ -1,35 +1,315 @@
-//! Placeholder until the real module lands; overwrite this file.
-#![allow(missing_docs)]
-use vipfence_coordinator_core::{HttpFault, HttpRequest, HttpResult};
-#[derive(Clone, Debug)]
-pub struct Azure;
-#[derive(Clone, Debug)]
-pub struct AzureConfig;
-#[derive(Clone, Debug)]
+//! The way to Azure Resource Manager: carries the machines' HTTP requests, and keeps a token.
+//!
+//! It decides nothing: what a status means is the taxonomy of the core. What it vouches for is what
+//! the core cannot see: that a write is handed to the socket only within its window (I7), that it is
+//! handed over at most once (no retry, no redirect), and that an error is told apart into *nothing
+//! was sent* and *the outcome is unknown* (I2).
+
+mod guard;
+mod keeper;
+#[cfg(test)]
+mod tests;
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+
+use reqwest::{Client, Url, header::HeaderMap};
+use serde_json::Value;
+use tokio::sync::watch;
+use vipfence_coordinator_core::{HttpAnswer, HttpFault, HttpRequest, HttpResult, Method};
+
+use crate::driver::ReadClocks;
+use guard::{Guarded, Handed};
+use keeper::Keeper;
+
+/// A write is awaited so long; then its outcome is unknown.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a request waits for the first token of all.
+const TOKEN_PATIENCE: Duration = Duration::from_secs(2);
+/// A peer that vanished is noticed soon.
+const USER_TIMEOUT: Duration = Duration::from_secs(10);
+const KEEPALIVE: Duration = Duration::from_secs(15);
+/// The largest answer that is read: a page of NICs with 256 addresses each fits in.
+const MAX_ANSWER: usize = 16 << 20;
+
+/// How Azure is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AzureConfig {
+    arm: String,
+    imds: String,
+    audience: String,
+    ca_file: Option<PathBuf>,
+    client_id: Option<String>,
+}
+
+impl AzureConfig {
+    /// ARM's endpoint, the instance metadata service, and what tokens are asked for.
+    #[must_use]
+    pub fn new(arm: &str, imds: &str, audience: &str) -> Self {
+        let bare = |url: &str| url.trim_end_matches('/').to_owned();
+        Self {
+            arm: bare(arm),
+            imds: bare(imds),
+            audience: bare(audience),
+            ca_file: None,
+            client_id: None,
+        }
+    }
+
+    /// Certificates (PEM) to trust for ARM instead of the system's.
+    #[must_use]
+    pub fn with_ca_file(mut self, ca_file: Option<PathBuf>) -> Self {
+        self.ca_file = ca_file;
+        self
+    }
+
+    /// The client id of a user-assigned identity; none = the system-assigned one.
+    #[must_use]
+    pub fn with_client_id(mut self, client_id: Option<String>) -> Self {
+        self.client_id = client_id;
+        self
+    }
+}
+
+/// Why the way to Azure cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum AzureSetupError {
+    /// A URL of the configuration is not one.
+    #[error("azure.{field}: \"{url}\" is not a URL; write it like https://management.azure.com")]
+    Url {
+        /// The key in the configuration.
+        field: &'static str,
+        /// What stands there.
+        url: String,
+    },
+    /// The CA file cannot be read, or has no certificate.
+    #[error("azure.ca_file: {path} cannot be used: {problem}")]
+    CaFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The HTTP client cannot be made.
+    #[error("the HTTP client cannot be made")]
+    Client(#[source] reqwest::Error),
+    /// The credential cannot be made.
+    #[error("the managed identity cannot be used: {0}")]
+    Identity(String),
+}
+
+/// How Azure was last seen from this node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ArmHealth {
+    /// Whether ARM takes requests of this node; none = not tried yet.
     pub arm_ok: Option<bool>,
+    /// What is wrong; empty = nothing.
     pub detail: String,
 }
-impl AzureConfig {
-    pub fn new(_: &str, _: &str, _: &str) -> Self {
-        Self
+
+/// The way to ARM; cheap to clone.
+#[derive(Clone)]
+pub struct Azure {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    arm: Url,
+    base: String,
+    client: Client,
+    keeper: Keeper,
+    clocks: ReadClocks,
+    health: watch::Sender<ArmHealth>,
+}
+
+impl Azure {
+    /// Sets the way up; sends nothing yet.
+    ///
+    /// # Errors
+    /// Names the setting at fault.
+    pub fn new(config: AzureConfig, clocks: ReadClocks) -> Result<Self, AzureSetupError> {
+        let url = |field, text: &str| {
+            let error = || AzureSetupError::Url { field, url: text.to_owned() };
+            Url::parse(text)
+                .map_err(|_| error())
+                .and_then(|url| if url.has_host() { Ok(url) } else { Err(error()) })
+        };
+        let arm = url("arm", &config.arm)?;
+        let imds = url("imds", &config.imds)?;
+        let client = client(&config)?;
+        let keeper = Keeper::new(imds, &config.audience, config.client_id, Arc::clone(&clocks))?;
+        let health = watch::Sender::new(ArmHealth::default());
+        let inner = Inner { arm, base: config.arm, client, keeper, clocks, health };
+        Ok(Self { inner: Arc::new(inner) })
     }
-    pub fn with_ca_file(self, _: Option<std::path::PathBuf>) -> Self {
-        self
+
+    /// Fetches the first token and keeps it fresh, as long as the process lives.
+    pub fn start_keeper(&self) {
+        let inner = Arc::clone(&self.inner);
+        tokio::spawn(async move { inner.keeper.keep().await });
     }
-    pub fn with_client_id(self, _: Option<String>) -> Self {
-        self
+
+    /// How Azure was last seen from this node.
+    #[must_use]
+    pub fn health(&self) -> watch::Receiver<ArmHealth> {
+        self.inner.health.subscribe()
+    }
+
+    /// Sends one request, once. Always returns, within the time-outs.
+    ///
+    /// # Errors
+    /// See [`HttpFault`].
+    pub async fn send(&self, request: HttpRequest) -> HttpResult {
+        let result = self.inner.send(request).await;
+        self.inner.note(&result);
+        result
     }
 }
-impl Azure {
-    pub fn new(_: AzureConfig, _: crate::ReadClocks) -> Result<Self, HttpFault> {
-        Ok(Self)
+
+fn client(config: &AzureConfig) -> Result<Client, AzureSetupError> {
+    let mut builder = Client::builder()
+        .user_agent(concat!("vipfence/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_keepalive(KEEPALIVE)
+        .tcp_user_timeout(USER_TIMEOUT)
+        .http2_keep_alive_interval(KEEPALIVE)
+        .http2_keep_alive_timeout(CONNECT_TIMEOUT)
+        // A write is sent once or not at all; who asked decides about another.
+        .retry(reqwest::retry::never())
+        .redirect(reqwest::redirect::Policy::none());
+    if let Some(path) = &config.ca_file {
+        let fail = |problem: String| AzureSetupError::CaFile { path: path.clone(), problem };
+        let pem = std::fs::read(path).map_err(|error| fail(error.to_string()))?;
+        let certificates =
+            reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| fail(error.to_string()))?;
+        if certificates.is_empty() {
+            return Err(fail("it has no certificate".to_owned()));
+        }
+        builder = builder.tls_certs_only(certificates);
     }
-    pub fn start_keeper(&self) {}
-    pub fn health(&self) -> tokio::sync::watch::Receiver<ArmHealth> {
-        tokio::sync::watch::channel(ArmHealth { arm_ok: None, detail: String::new() }).1
+    builder.build().map_err(AzureSetupError::Client)
+}
+
+impl Inner {
+    async fn send(&self, request: HttpRequest) -> HttpResult {
+        let url = self.url(&request.path)?;
+        let token = self.keeper.token(TOKEN_PATIENCE).await.map_err(HttpFault::NotSent)?;
+        let handed = Handed::default();
+        let wants = request.send_before;
+        let method = match request.method {
+            Method::Get => reqwest::Method::GET,
+            Method::Put => reqwest::Method::PUT,
+            Method::Patch => reqwest::Method::PATCH,
+        };
+        let is_read = request.method == Method::Get;
+        let timeout = if is_read { READ_TIMEOUT } else { WRITE_TIMEOUT };
+        let mut builder =
+            self.client.request(method, url).bearer_auth(token.as_str()).timeout(timeout);
+        for (name, value) in &request.headers {
+            builder = builder.header(name, value);
+        }
+        if let Some(body) = &request.body {
+            let bytes =
+                serde_json::to_vec(body).map_err(|error| HttpFault::NotSent(error.to_string()))?;
+            let guarded = Guarded::new(bytes, wants, Arc::clone(&self.clocks), handed.clone());
+            builder = builder
+                .header(reqwest::header::CONTENT_TYPE, "application/json")
+                .body(reqwest::Body::wrap(guarded));
+        }
+        let fault = |error: &reqwest::Error| {
+            let told = told(error);
+            // A request whose body was never handed over is not complete anywhere.
+            if error.is_builder() || error.is_connect() || (!is_read && !handed.was()) {
+                HttpFault::NotSent(told)
+            } else {
+                HttpFault::Unknown(told)
+            }
+        };
+        let response = builder.send().await.map_err(|error| fault(&error))?;
+        let status = response.status().as_u16();
+        if status == 401 {
+            self.keeper.refused(&token);
+        }
+        let headers = headers(response.headers());
+        let body = read(response).await.map_err(HttpFault::Unknown)?;
+        Ok(HttpAnswer { status, headers, body })
     }
-    pub async fn send(&self, _request: HttpRequest) -> HttpResult {
-        Err(HttpFault::NotSent(String::new()))
+
+    /// Paths go below the endpoint. An absolute URL, as ARM gives for operations, gets the token
+    /// only if it is ARM's own.
+    fn url(&self, path: &str) -> Result<Url, HttpFault> {
+        let not_sent = |why: String| HttpFault::NotSent(why);
+        if path.starts_with('/') {
+            return Url::parse(&format!("{}{path}", self.base))
+                .map_err(|error| not_sent(format!("{path}: {error}")));
+        }
+        let url = Url::parse(path).map_err(|error| not_sent(format!("{path}: {error}")))?;
+        let host = |url: &Url| url.host_str().unwrap_or_default().to_ascii_lowercase();
+        let own = host(&self.arm);
+        let below = host(&url).ends_with(&format!(".{own}"));
+        let same = url.scheme() == self.arm.scheme()
+            && url.port_or_known_default() == self.arm.port_or_known_default();
+        if same && (host(&url) == own || below) {
+            Ok(url)
+        } else {
+            Err(not_sent(format!("{path} is not at {}: the token is not sent there", self.base)))
+        }
     }
+
+    fn note(&self, result: &HttpResult) {
+        let now = match result {
+            // Refusals of a request say nothing against ARM; these do.
+            Ok(answer) => match answer.status {
+                401 => seen(false, "ARM does not accept the token"),
+                403 => seen(false, "the identity lacks a permission"),
+                status if status >= 500 => seen(false, &format!("ARM answers {status}")),
+                _ => seen(true, ""),
+            },
+            Err(fault) => seen(false, &format!("ARM is not reached: {fault}")),
+        };
+        self.health.send_if_modified(|health| {
+            let changed = *health != now;
+            *health = now;
+            changed
+        });
+    }
+}
+
+fn seen(ok: bool, detail: &str) -> ArmHealth {
+    ArmHealth { arm_ok: Some(ok), detail: detail.to_owned() }
+}
+
+/// An error with its causes, which reqwest leaves out.
+fn told(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    text
+}
+
+fn headers(map: &HeaderMap) -> BTreeMap<String, String> {
+    map.iter()
+        .filter_map(|(name, value)| {
+            Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned()))
+        })
+        .collect()
+}
+
+async fn read(mut response: reqwest::Response) -> Result<Value, String> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| told(&error))? {
+        if bytes.len() + chunk.len() > MAX_ANSWER {
+            return Err(format!("the answer is larger than {MAX_ANSWER} bytes"));
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    if bytes.is_empty() {
+        return Ok(Value::Null);
+    }
+    Ok(serde_json::from_slice(&bytes)
+        .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned())))
 }

@@ -8,13 +8,15 @@ pub(super) fn of(port: u16) -> Option<String> {
     let processes = fs::read_dir("/proc").ok()?;
     processes.flatten().find_map(|process| {
         let path = process.path();
-        // Fails for what is no process, and for those of other users.
+        // The entries that are no processes have other names.
+        let pid: u32 = process.file_name().to_str()?.parse().ok()?;
+        // Fails for those of other users.
         let mut files = fs::read_dir(path.join("fd")).ok()?.flatten();
         files.find(|file| {
             fs::read_link(file.path()).is_ok_and(|link| link.to_str() == Some(socket.as_str()))
         })?;
         let name = fs::read_to_string(path.join("comm")).ok()?;
-        Some(format!("{} (process {})", name.trim(), process.file_name().to_str()?))
+        Some(format!("{} (process {pid})", name.trim()))
     })
 }
 

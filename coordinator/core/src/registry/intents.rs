@@ -211,10 +211,19 @@ impl Registry {
         }
         self.show_phase(entry, vip);
         let whither = ask.to.as_ref().map_or(String::new(), |node| format!(" to {node}"));
-        let message = format!(
-            "{id} of VIP {vip}{whither} begins: {:?}, asked by {}",
-            ask.cause, request.caller
-        );
+        let why = match ask.cause {
+            Cause::Request => format!("asked for by {}", request.caller),
+            Cause::Created => format!("the VIP was defined by {}", request.caller),
+            Cause::Enabled => format!("the VIP was enabled by {}", request.caller),
+            Cause::Disabled => format!("the VIP was disabled by {}", request.caller),
+            Cause::Deleted => format!("the VIP is deleted by {}", request.caller),
+            Cause::HolderSilent => "its node is silent".to_owned(),
+            Cause::HolderStopping => "its holder is stopping".to_owned(),
+            Cause::TargetFailed => "the target cannot take it".to_owned(),
+            Cause::Drift => "Azure or an OS disagrees with the committed state".to_owned(),
+            Cause::EpochRefused => "the holder cannot use its epoch".to_owned(),
+        };
+        let message = format!("{id} of VIP {vip}{whither} begins: {why}");
         self.record(entry, EventKind::MoveStarted, Some(vip), ask.to.clone(), Epoch(0), message);
         id
     }

@@ -222,8 +222,11 @@ fn over(next: &mut VipRecord, epoch: Epoch, confirmed: bool) -> Result<Told, Ref
         }
     };
     same_epoch(grant, epoch)?;
-    let how = if confirmed { "released by" } else { "expired at" };
-    let message = format!("the grant of VIP {} was {how} {}", next.name, grant.node);
+    let message = if confirmed {
+        format!("{} has released VIP {}", grant.node, next.name)
+    } else {
+        format!("the lease of {} on VIP {} has ended", grant.node, next.name)
+    };
     next.grant = GrantTrack::Over;
     Ok(Told::new(EventKind::GrantOver, epoch, message))
 }
