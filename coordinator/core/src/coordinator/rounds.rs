@@ -11,7 +11,7 @@ use super::{BeatId, Confirmed, RoundId};
 #[derive(Clone, Debug)]
 pub(super) enum Confirm {
     /// A heartbeat, before it is answered.
-    Beat { id: BeatId, heartbeat: Heartbeat, received: Clocks },
+    Beat { id: BeatId, heartbeat: Box<Heartbeat>, received: Clocks },
     /// A write to a NIC, before it is sent.
     Write(NicId),
 }
@@ -47,10 +47,8 @@ impl Rounds {
     }
 
     pub(super) fn ended(&mut self, id: RoundId, result: Option<Confirmed>) {
-        if self.under_way.as_ref().is_some_and(|(known, _)| *known == id) {
-            if let Some((_, confirms)) = self.under_way.take() {
-                self.ended.push_back(Ended { result, confirms });
-            }
+        if let Some((_, confirms)) = self.under_way.take_if(|(known, _)| *known == id) {
+            self.ended.push_back(Ended { result, confirms });
         }
     }
 

@@ -126,10 +126,9 @@ impl Mover {
         let Some(lead) = &mut self.lead else {
             return Err(Refusal::NotLeader { leader: state.leader.clone() });
         };
-        if let Some(cluster) = state.cluster.clone() {
-            if cluster != heartbeat.cluster {
-                return Err(Refusal::WrongCluster { cluster });
-            }
+        let other = state.cluster.as_ref().filter(|cluster| **cluster != heartbeat.cluster);
+        if let Some(cluster) = other.cloned() {
+            return Err(Refusal::WrongCluster { cluster });
         }
         if !state.nodes.contains_key(&heartbeat.node) {
             return Err(Refusal::UnknownNode);
@@ -209,8 +208,10 @@ impl Mover {
         reason: &str,
     ) {
         if let Some(lead) = &mut self.lead {
+            // As long as it goes on failing, and a while longer: or two targets that refuse for
+            // good would take turns.
             let entry = (reason.to_owned(), now.plus(FAILED_FOR));
-            lead.failed.entry((vip.clone(), node.clone())).or_insert(entry);
+            lead.failed.insert((vip.clone(), node.clone()), entry);
         }
     }
 

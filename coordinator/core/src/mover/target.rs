@@ -41,10 +41,9 @@ impl Lead {
         if let Err(refused) = state.check_may_hold(record, node) {
             return Some(refused.to_string());
         }
-        if let Some((reason, until)) = self.failed.get(&(record.name.clone(), node.clone())) {
-            if until.later_than(now) {
-                return Some(reason.clone());
-            }
+        let failed = self.failed.get(&(record.name.clone(), node.clone()));
+        if let Some((reason, _)) = failed.filter(|(_, until)| until.later_than(now)) {
+            return Some(reason.clone());
         }
         self.unwell(now, state, record, node)
     }

@@ -150,11 +150,12 @@ impl NicDocument {
         Provisioning::read(self.0.get("properties"))
     }
 
-    /// Whether NIC and all its ipConfigurations are done.
+    /// Whether the NIC, and its ipConfiguration of this address if there is one, are done. Other
+    /// ipConfigurations do not matter: a stranger's may stay Failed for ever.
     #[must_use]
-    pub fn is_settled(&self) -> bool {
-        self.provisioning() == Provisioning::Succeeded
-            && self.configs().all(|config| config.provisioning == Provisioning::Succeeded)
+    pub fn is_settled(&self, address: IpAddr) -> bool {
+        let done = |config: IpConfig<'_>| config.provisioning == Provisioning::Succeeded;
+        self.provisioning() == Provisioning::Succeeded && self.find(address).is_none_or(done)
     }
 
     /// The ipConfigurations, in the document's order.
@@ -410,6 +411,6 @@ mod tests {
     fn a_state_of_a_later_version_counts_as_not_settled() {
         let mut value = document(&[]).0;
         *value.pointer_mut("/properties/provisioningState").expect("there") = json!("Pondering");
-        assert!(!NicDocument(value).is_settled());
+        assert!(!NicDocument(value).is_settled(vip()));
     }
 }

@@ -164,6 +164,11 @@ impl Problem {
     }
 
     fn kind_of(status: u16, error: &AzureError) -> ProblemKind {
+        // Whatever the body says: a server that failed, or a gateway that gave up, does not know
+        // what became of the request (I2).
+        if status == 408 || status >= 500 {
+            return ProblemKind::Unknown;
+        }
         if error.has("PrivateIPAddressIsBeingCleanedUp") {
             return ProblemKind::AddressCleaning;
         }
@@ -184,7 +189,7 @@ impl Problem {
             404 => ProblemKind::Gone,
             412 => ProblemKind::Changed,
             400..=499 => ProblemKind::Refused,
-            // 5xx and everything unheard of: it may have been executed.
+            // Everything unheard of: it may have been executed.
             _ => ProblemKind::Unknown,
         }
     }
@@ -221,7 +226,9 @@ mod tests {
             (400, error("PrivateIPAddressIsBeingCleanedUp"), ProblemKind::AddressCleaning),
             (400, error("PrivateIPAddressNotInSubnet"), ProblemKind::Refused),
             (400, error("SomethingNew"), ProblemKind::Refused),
+            (408, error("RequestTimeout"), ProblemKind::Unknown),
             (500, error("InternalServerError"), ProblemKind::Unknown),
+            (503, error("RetryableError"), ProblemKind::Unknown),
             (502, Value::String("<html>".into()), ProblemKind::Unknown),
             (302, Value::Null, ProblemKind::Unknown),
         ];

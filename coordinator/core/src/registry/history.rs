@@ -36,6 +36,8 @@ pub struct RequestRecord {
     pub content: String,
     /// The move that answers it; none = it needed none.
     pub answer: Option<MoveId>,
+    /// The move that was open then.
+    pub during: Option<MoveId>,
 }
 
 impl Registry {
@@ -76,15 +78,14 @@ impl Registry {
     /// Remembers a request with its answer.
     pub(crate) fn remember(&mut self, vip: &VipName, request: &Request, answer: Option<MoveId>) {
         let Some(id) = request.id.clone() else { return };
+        let open = self.vips.get(vip).and_then(|record| record.open);
         let log = Arc::make_mut(self.logs.entry(vip.clone()).or_default());
-        log.requests.push_back(RequestRecord { id, content: request.content.clone(), answer });
-        if log.requests.len() > MAX_PER_VIP {
-            let open = self.vips.get(vip).and_then(|record| record.open);
-            // Never fewer than since the current move.
-            let oldest = log.requests.front().and_then(|known| known.answer);
-            if open.is_none() || oldest < open {
-                log.requests.pop_front();
-            }
+        let content = request.content.clone();
+        log.requests.push_back(RequestRecord { id, content, answer, during: open });
+        // The last few, but never fewer than since the current move began (H17).
+        let may_go = |known: &RequestRecord| open.is_none() || known.during < open;
+        while log.requests.len() > MAX_PER_VIP && log.requests.front().is_some_and(may_go) {
+            log.requests.pop_front();
         }
     }
 
@@ -213,13 +214,13 @@ impl Registry {
     pub(crate) fn remove_vip(&mut self, entry: Entry<'_>, vip: &VipName) {
         self.vips.remove(vip);
         self.removed.push_back((entry.revision, vip.clone()));
-        if self.removed.len() > MAX_REMOVED {
-            if let Some((revision, name)) = self.removed.pop_front() {
-                self.watch_floor = self.watch_floor.max(revision);
-                let again = self.removed.iter().any(|(_, later)| *later == name);
-                if !again && !self.vips.contains_key(&name) {
-                    self.logs.remove(&name);
-                }
+        if self.removed.len() > MAX_REMOVED
+            && let Some((revision, name)) = self.removed.pop_front()
+        {
+            self.watch_floor = self.watch_floor.max(revision);
+            let again = self.removed.iter().any(|(_, later)| *later == name);
+            if !again && !self.vips.contains_key(&name) {
+                self.logs.remove(&name);
             }
         }
     }

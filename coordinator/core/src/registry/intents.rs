@@ -119,6 +119,7 @@ impl Registry {
         if known.intent == Intent::Deleted && intent != Intent::Deleted {
             return Err(Refused::VipDeleting(vip.clone()));
         }
+        let to = to.filter(|_| intent == Intent::Held);
         if let Some(node) = to {
             self.check_may_hold(known, node)?;
         }
@@ -173,8 +174,10 @@ impl Registry {
         }
         let asked = ask.cause == Cause::Request;
         let same_target = ask.to.is_some() && known.target == ask.to;
+        // A caller who now asks with force is not answered by a move without.
+        let as_forced = !ask.force || self.open_move(vip).is_some_and(|open| open.force);
         let id = match known.open {
-            Some(open) if asked && same_target => open,
+            Some(open) if asked && same_target && as_forced => open,
             None if asked && same_target && known.is_held() => {
                 self.nothing_to_do(entry, vip, ask.cause, request)
             }

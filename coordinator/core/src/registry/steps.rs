@@ -78,6 +78,9 @@ impl Registry {
             Step::Target { node } => {
                 self.check_may_hold(next, node)?;
                 let open = open_of(next)?;
+                if next.target.is_some() || next.intent != Intent::Held {
+                    return Err(Refused::Misfit("it needs no target".to_owned()));
+                }
                 next.target = Some(node.clone());
                 self.edit_move(entry, &next.name, open, |known| known.to_node = Some(node.clone()));
                 Ok(Told::nothing())
@@ -142,8 +145,12 @@ impl Registry {
         }
         let lease_ttl_ms =
             before.map_or(0, |grant| grant.lease_ttl_ms).max(self.timing.lease_ttl_ms);
-        self.epoch = self.epoch.max(floor).next();
-        let epoch = self.epoch;
+        let epoch = self.epoch.max(floor).next();
+        // I5 rather than a grant, should a node ever report the last epoch there is.
+        if epoch == floor || epoch == self.epoch {
+            return Err(Refused::Misfit("no epoch is left".to_owned()));
+        }
+        self.epoch = epoch;
         next.grant = GrantTrack::Granted(Granted { node: node.clone(), epoch, lease_ttl_ms });
         self.edit_move(entry, &next.name, open, |known| known.epoch = epoch);
         let message = format!("VIP {} granted to {node} at epoch {epoch}", next.name);

@@ -1,0 +1,11 @@
+//! The whole machine of a leader on a bench: instant consensus, a small ARM, small agents, and
+//! simulated time. Every test is deterministic.
+
+mod arm;
+mod asks;
+mod bench;
+mod failover;
+mod pace;
+mod switchover;
+mod takeover;
+mod trouble;

@@ -1,0 +1,156 @@
+//! Outside hands and a moody Azure.
+
+use std::time::Duration;
+
+use serde_json::json;
+use vipfence_types::VipSpec;
+
+use super::{
+    arm::{Fault, Rule},
+    bench::{Bench, Old, address, node, secs},
+};
+use crate::nic::Method;
+
+fn put(nic: &'static str, fault: Fault, left: usize) -> Rule {
+    Rule { nic, method: Some(Method::Put), fault, left }
+}
+
+#[test]
+fn an_address_found_on_another_member_is_detached_there_first_and_keeps_what_belongs_to_it() {
+    let mut bench = Bench::new();
+    bench.arm.outsider_attaches("c-nic", address(), "old-script");
+    bench.create(VipSpec::host(address()), Some("a"));
+    assert!(bench.run_until(secs(20), |b| b.is_held_by("a")), "{}", bench.story());
+    let kept = bench.arm.properties("a-nic", address());
+    assert_eq!(kept, Some(json!({"publicIPAddress": {"id": "/pip"}})));
+    assert!(bench.when("Put c-nic 200") < bench.when("Put a-nic"), "{}", bench.story());
+}
+
+#[test]
+fn what_belongs_to_the_address_survives_a_leader_that_crashes_between_the_two_puts() {
+    let mut bench = Bench::new();
+    bench.arm.outsider_attaches("c-nic", address(), "old-script");
+    bench.create(VipSpec::host(address()), Some("b"));
+    assert!(bench.run_until(secs(20), |b| b.saw("Put c-nic 200")), "{}", bench.story());
+    bench.replace_leader(Old::Crashes, &node("b"));
+    assert!(bench.run_until(secs(20), |b| b.is_held_by("b")), "{}", bench.story());
+    let kept = bench.arm.properties("b-nic", address());
+    assert_eq!(kept, Some(json!({"publicIPAddress": {"id": "/pip"}})));
+}
+
+/// The VIP on its way from `a` to `b`, when a stranger takes the address.
+fn taken_by_a_stranger() -> Bench {
+    let mut bench = Bench::held_by_a();
+    bench.arm.add_nic("stranger-nic", [10, 5, 0, 50].into());
+    bench.arm.outsider_detaches("a-nic", address());
+    bench.arm.outsider_attaches("stranger-nic", address(), "theirs");
+    bench.move_to("b");
+    bench.run(secs(5));
+    bench
+}
+
+#[test]
+fn an_address_of_a_stranger_blocks_with_a_reason_and_force_takes_it() {
+    let mut bench = taken_by_a_stranger();
+    let reason = bench.blocked();
+    assert!(reason.contains("stranger-nic") && reason.contains("force"), "{reason}");
+    assert_eq!(bench.arm.attached(address()), ["stranger-nic"]);
+    let id = bench.move_with(Some("c"), true);
+    assert!(bench.reply(id).is_ok());
+    assert!(bench.run_until(secs(20), |b| b.is_held_by("c")), "{}", bench.story());
+}
+
+#[test]
+fn even_force_never_takes_a_primary() {
+    let mut bench = Bench::held_by_a();
+    bench.arm.outsider_detaches("a-nic", address());
+    bench.arm.add_nic("stranger-nic", address());
+    bench.move_with(Some("b"), true);
+    bench.run(secs(60));
+    assert!(bench.blocked().contains("primary"), "{}", bench.story());
+    assert_eq!(bench.arm.attached(address()), ["stranger-nic"]);
+    let stranger = bench.arm.writes.iter().any(|write| write.nic == "stranger-nic");
+    assert!(!stranger, "{}", bench.story());
+}
+
+#[test]
+fn an_attach_operation_that_fails_is_put_again_before_held() {
+    let mut bench = Bench::held_by_a();
+    bench.arm.rules.push(put("b-nic", Fault::Answer(429, "RetryableError"), 1));
+    bench.arm.rules.push(put("b-nic", Fault::OperationFails, 2));
+    bench.kill("a");
+    assert!(bench.run_until(secs(60), |b| b.is_held_by("b")), "{}", bench.story());
+}
+
+#[test]
+fn a_detach_operation_that_fails_costs_no_outage_and_goes_back_to_detaching() {
+    let mut bench = Bench::held_by_a();
+    bench.arm.rules.push(put("a-nic", Fault::OperationFails, 1));
+    bench.move_to("b");
+    assert!(bench.run_until(secs(60), |b| b.is_held_by("b")), "{}", bench.story());
+    let accepted = bench.sights.iter().filter(|s| s.what == "Put a-nic 200").nth(1);
+    let again = accepted.unwrap_or_else(|| panic!("{}", bench.story())).at;
+    assert!(bench.when("release 1") >= again + secs(1), "{}", bench.story());
+}
+
+#[test]
+fn a_write_of_unknown_outcome_leads_to_a_read_back() {
+    for nic in ["a-nic", "b-nic"] {
+        for left in 1..4 {
+            let mut bench = Bench::held_by_a();
+            bench.arm.rules.push(put(nic, Fault::Lost, left));
+            bench.move_to("b");
+            let done = bench.run_until(secs(60), |b| b.is_held_by("b"));
+            assert!(done, "{nic} {left}: {}", bench.story());
+        }
+    }
+}
+
+#[test]
+fn every_passing_trouble_of_azure_only_delays_a_move() {
+    for (status, code) in [
+        (500, "InternalServerError"),
+        (503, "ServerBusy"),
+        (429, "TooManyRequests"),
+        (409, "AnotherOperationInProgress"),
+        (412, "PreconditionFailed"),
+        (401, "ExpiredAuthenticationToken"),
+        (400, "PrivateIPAddressIsBeingCleanedUp"),
+    ] {
+        let mut bench = Bench::held_by_a();
+        for method in [Method::Get, Method::Put, Method::Patch] {
+            let fault = Fault::Answer(status, code);
+            bench.arm.rules.push(Rule { nic: "", method: Some(method), fault, left: 3 });
+        }
+        bench.move_to("b");
+        let done = bench.run_until(secs(120), |b| b.is_held_by("b"));
+        assert!(done, "{status} {code}: {}", bench.story());
+    }
+}
+
+#[test]
+fn an_attach_that_an_outsider_undoes_before_held_is_made_again() {
+    let mut bench = Bench::held_by_a();
+    bench.agent("a").hangs = true;
+    bench.move_to("b");
+    assert!(bench.run_until(secs(20), |b| b.saw("attached")), "{}", bench.story());
+    bench.arm.outsider_detaches("b-nic", address());
+    // A new leader reads the NIC afresh.
+    bench.replace_leader(Old::Crashes, &node("c"));
+    bench.run(secs(2));
+    bench.agent("a").hangs = false;
+    assert!(bench.run_until(secs(40), |b| b.is_held_by("b")), "{}", bench.story());
+}
+
+#[test]
+fn a_slow_azure_slows_the_move_and_not_the_answers_to_heartbeats() {
+    let mut bench = Bench::held_by_a();
+    bench.arm.takes = secs(60);
+    bench.move_to("b");
+    bench.run(secs(50));
+    assert_eq!(bench.holders(), [node("a")], "{}", bench.story());
+    assert!(bench.run_until(secs(120), |b| b.is_held_by("b")), "{}", bench.story());
+    let outage = bench.when("held 2") - bench.when("a drops");
+    assert!(outage < secs(70), "{outage:?}");
+    assert!(outage > Duration::from_secs(59), "it is about one operation");
+}

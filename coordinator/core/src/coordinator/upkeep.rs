@@ -1,0 +1,207 @@
+//! Upkeep: after every input, what each VIP and each NIC needs next.
+
+use core::net::IpAddr;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use vipfence_types::{Clocks, NicId, Revision, Term, VipName};
+
+use super::{Coordinator, Effect, Purpose, Stage};
+use crate::{
+    mover::Decision,
+    nic::{NicWriter, Setup as NicSetup, Want},
+    registry::{Body, Note},
+};
+
+impl Coordinator {
+    /// Brings everything up to date.
+    pub(super) fn settle(&mut self) {
+        let now = self.now;
+        self.busy.retain(|_, stage| match stage {
+            Stage::Resting(until) => until.later_than(now),
+            Stage::Proposing | Stage::Catching(_) => true,
+        });
+        let Some(term) = self.mover.lead().map(|lead| lead.term) else { return };
+        let beats = self.use_confirmed(term);
+        if !self.take_office(term) {
+            return self.start_round();
+        }
+        for heartbeat in &beats {
+            self.report_nics(heartbeat);
+        }
+        self.ensure_writers(term);
+        self.plan_all();
+        self.lower_leases();
+        let nics: Vec<NicId> = self.nics.keys().cloned().collect();
+        for nic in nics {
+            let effects = match self.nics.get_mut(&nic) {
+                Some(writer) => writer.tick(now, &mut self.next),
+                None => vec![],
+            };
+            self.carry(&nic, effects);
+        }
+        self.start_round();
+    }
+
+    /// The first entries of a term. Returns whether they are applied.
+    fn take_office(&mut self, term: Term) -> bool {
+        if self.state.cluster.is_none() {
+            let body = Body::Found {
+                cluster: self.setup.cluster.clone(),
+                timing: self.setup.timing,
+                nodes: self.setup.founders.clone(),
+            };
+            self.propose(Purpose::Found, body);
+            return false;
+        }
+        let led = self.state.term == term && self.state.leader.as_ref() == Some(&self.setup.node);
+        if !led {
+            self.propose(Purpose::Lead, Body::Lead);
+        }
+        led
+    }
+
+    /// A NicWriter for every NIC that a node or a VIP names. It reads its NIC at once, so that the
+    /// leader is warm.
+    fn ensure_writers(&mut self, term: Term) {
+        let Some(elected_at) = self.mover.lead().map(|lead| lead.elected_at) else { return };
+        let state = Arc::clone(&self.state);
+        let of_nodes = state.nodes.values().flat_map(|node| node.nics.iter().map(|nic| &nic.id));
+        let mut nics: BTreeSet<NicId> = of_nodes.cloned().collect();
+        for record in state.vips.values() {
+            nics.extend(record.azure.places().into_iter().map(|place| place.nic));
+            nics.extend(record.exposed.iter().cloned());
+        }
+        for nic in nics {
+            self.ensure_writer(nic, term, elected_at);
+        }
+    }
+
+    fn ensure_writer(&mut self, nic: NicId, term: Term, elected_at: Clocks) {
+        if self.nics.contains_key(&nic) {
+            return;
+        }
+        let setup = NicSetup {
+            nic: nic.clone(),
+            api_version: self.setup.api_version.clone(),
+            term,
+            elected_at,
+            write_window: self.state.timing.write_window(),
+            azure_max: self.state.timing.azure_max(),
+            cluster: self.setup.cluster.to_string(),
+        };
+        let mut writer = NicWriter::new(setup, self.now);
+        // An operation that an earlier leader committed is followed, not started again.
+        for vip in self.state.vips.keys() {
+            let open = self.state.open_move(vip);
+            let running = open.into_iter().flat_map(|open| &open.operations);
+            for operation in running.filter(|op| op.nic == nic && op.ended_ms.is_none()) {
+                writer.follow(&operation.url, operation.kind, vip, self.now);
+            }
+        }
+        self.nics.insert(nic, writer);
+    }
+
+    fn plan_all(&mut self) {
+        let state = Arc::clone(&self.state);
+        let mut wants: BTreeMap<NicId, BTreeMap<IpAddr, Want>> = BTreeMap::new();
+        let mut seals: BTreeMap<NicId, BTreeMap<VipName, Revision>> = BTreeMap::new();
+        let mut reads: BTreeMap<NicId, Clocks> = BTreeMap::new();
+        for (vip, record) in &state.vips {
+            let decision = self.mover.plan(self.now, &state, record, &self.nics);
+            for (place, want) in decision.wants.iter().cloned() {
+                wants.entry(place.nic).or_default().insert(place.address, want);
+            }
+            for nic in &decision.seals {
+                seals.entry(nic.clone()).or_default().insert(vip.clone(), record.azure_phase);
+            }
+            for (nic, since) in &decision.reads {
+                let latest = reads.entry(nic.clone()).or_insert(*since);
+                if since.later_than(*latest) {
+                    *latest = *since;
+                }
+            }
+            self.act_on(vip, record.azure_phase, decision);
+            self.nudge(vip);
+        }
+        let lead = self.mover.lead().map(|lead| (lead.term, lead.elected_at));
+        if let Some((term, elected_at)) = lead {
+            for nic in reads.keys().cloned().collect::<Vec<_>>() {
+                self.ensure_writer(nic, term, elected_at);
+            }
+        }
+        for (nic, writer) in &mut self.nics {
+            let (wants, seals) =
+                (wants.remove(nic).unwrap_or_default(), seals.remove(nic).unwrap_or_default());
+            writer.want(wants, seals);
+            writer.read_after(reads.remove(nic));
+        }
+    }
+
+    fn act_on(&mut self, vip: &VipName, phase: Revision, decision: Decision) {
+        if let Some((node, reason)) = &decision.failed {
+            self.mover.target_failed(self.now, vip, node, reason);
+        }
+        for place in &decision.kicks {
+            self.mover.kicked(vip, phase);
+            if let Some(writer) = self.nics.get_mut(&place.nic) {
+                writer.retry_attach(place.address);
+            }
+        }
+        if let Some(body) = decision.step {
+            self.propose(Purpose::Step(vip.clone()), body);
+            return;
+        }
+        self.tell_blocked(vip, decision.blocked, decision.next_attempt);
+    }
+
+    /// Commits why a move does not proceed, when that has changed.
+    fn tell_blocked(&mut self, vip: &VipName, reason: String, next: Option<Clocks>) {
+        let Some(open) = self.state.open_move(vip) else {
+            self.told.remove(vip);
+            return;
+        };
+        let id = open.id;
+        let wall_ms = self.now.wall_us / 1_000;
+        let next_attempt_ms = next.map(|at| {
+            wall_ms + u64::try_from(at.mono_since(self.now).as_millis()).unwrap_or(u64::MAX)
+        });
+        let same = match self.told.get(vip) {
+            Some((told, before, until)) if *told == id => {
+                // A later attempt of the same kind is news only once the earlier one has passed.
+                // An attempt that is under way is none.
+                let later = next_attempt_ms.is_none_or(|next| next > wall_ms);
+                *before == reason && (!later || until.is_none_or(|until| until > wall_ms))
+            }
+            Some(_) | None => reason.is_empty() && open.blocked_reason.is_empty(),
+        };
+        if same || self.busy.contains_key(&Purpose::Blocked(vip.clone())) {
+            return;
+        }
+        self.told.insert(vip.clone(), (id, reason.clone(), next_attempt_ms));
+        let note = Note::Blocked { reason, next_attempt_ms };
+        let body = Body::Note { vip: vip.clone(), id, note };
+        self.propose(Purpose::Blocked(vip.clone()), body);
+    }
+
+    /// New grants and releases are pushed: the node is asked to beat at once.
+    fn nudge(&mut self, vip: &VipName) {
+        let Some(record) = self.state.vip(vip) else { return };
+        let Some(node) = record.holder().filter(|_| record.open.is_some()) else { return };
+        if self.nudged.get(vip) != Some(&record.phase) {
+            self.effects.push(Effect::Nudge { node: node.clone() });
+            self.nudged.insert(vip.clone(), record.phase);
+        }
+    }
+
+    fn lower_leases(&mut self) {
+        let lowered = self.mover.lead().map(|lead| lead.lowered(self.now)).unwrap_or_default();
+        let lease_ttl_ms = self.state.timing.lease_ttl_ms;
+        for (vip, epoch) in lowered {
+            let body = Body::LowerLease { vip: vip.clone(), epoch, lease_ttl_ms };
+            self.propose(Purpose::Lower(vip), body);
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Where the tracks meet: Held (rule 2), and the end of a VIP that is to be held by nobody.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use vipfence_types::{NicId, NodeId, VipEpoch};
+
+use super::{Decision, Facts};
+use crate::{
+    nic::Provisioning,
+    registry::{AzureTrack, Cause, GrantTrack, Intent, Move, Place, Step, VipRecord},
+};
+
+impl Facts<'_> {
+    /// Rule 2: Held is reported when the attach was read back, the NIC is not exposed, and the
+    /// target's kernel has the address under this epoch.
+    pub(super) fn arrival(
+        &self,
+        record: &VipRecord,
+        open: &Move,
+        target: &NodeId,
+        decision: &mut Decision,
+    ) {
+        let (node, to, known) = match &record.azure {
+            AzureTrack::Attaching { node, to, .. } => (node, to, false),
+            AzureTrack::Attached { node, at } => (node, at, true),
+            AzureTrack::Detached | AzureTrack::Detaching { .. } => return,
+        };
+        if node != target {
+            return;
+        }
+        if known {
+            // Committed by this leader or an earlier one: look again before it is reported.
+            let key = (record.name.clone(), open.id);
+            let since = self.lead.open_since.get(&key).copied().unwrap_or(self.now);
+            self.read(to.iter().map(|place| &place.nic), since, decision);
+            let fresh = |place: &Place| {
+                self.nics.get(&place.nic).is_some_and(|w| w.document_since(since).is_some())
+            };
+            if !to.iter().all(fresh) {
+                return;
+            }
+        }
+        if !to.iter().all(|place| self.lists(place) == Some(true)) {
+            if known {
+                self.attach_again(record, target, to, decision);
+            }
+            return;
+        }
+        let exposed: BTreeSet<NicId> =
+            to.iter().map(|place| place.nic.clone()).filter(|nic| !self.is_cleared(nic)).collect();
+        if !exposed.is_empty() {
+            decision.seals.extend(exposed);
+            return;
+        }
+        let GrantTrack::Granted(grant) = &record.grant else {
+            if !known {
+                decision.step(record, Step::Attached);
+            }
+            return;
+        };
+        let at = VipEpoch { vip: record.name.clone(), epoch: grant.epoch };
+        let entered = grant.epoch == open.epoch || open.cause == Cause::Drift;
+        if grant.node == *target && entered && self.lead.peers.has_added(target, &at) {
+            let cleared = self.cleared(record);
+            decision.step(record, Step::Held { epoch: grant.epoch, cleared });
+        } else if !known {
+            decision.step(record, Step::Attached);
+        } else if grant.node == *target {
+            let report = self.lead.peers.latest(target).and_then(|beat| {
+                beat.held.iter().find(|report| report.at == at).map(|report| &report.problem)
+            });
+            let why = report.filter(|problem| !problem.is_empty());
+            let why = why.map_or(String::new(), |problem| format!(": {problem}"));
+            decision.wait(format!("{target} has not added the address yet{why}"), None);
+        }
+    }
+
+    /// Attached is committed, and yet the NIC does not show it (an outside hand, a failed
+    /// operation of somebody else): the attach begins anew.
+    fn attach_again(
+        &self,
+        record: &VipRecord,
+        target: &NodeId,
+        to: &BTreeSet<Place>,
+        decision: &mut Decision,
+    ) {
+        let settled = |place: &Place| {
+            let document = self.nics.get(&place.nic).and_then(|writer| writer.document());
+            document.is_some_and(|d| d.provisioning() != Provisioning::Updating)
+        };
+        if !to.iter().all(settled) {
+            return;
+        }
+        self.seal_exposed(record, decision);
+        if let Some(nic) = decision.seals.first() {
+            return decision.wait(format!("sealing NIC {} first", nic.name()), None);
+        }
+        let (node, to) = (target.clone(), to.clone());
+        decision.step(record, Step::BeginAttach { node, to, found: BTreeMap::new() });
+    }
+
+    /// End the grant, detach, and then the record changes.
+    pub(super) fn taken_down(&self, record: &VipRecord, decision: &mut Decision) {
+        if record.grant != GrantTrack::Over {
+            return;
+        }
+        let key = (record.name.clone(), record.open.unwrap_or_default());
+        let since = self.lead.open_since.get(&key).copied().unwrap_or(self.now);
+        match &record.azure {
+            AzureTrack::Attached { at, .. } => {
+                self.detach(record, at.clone(), since, true, decision);
+            }
+            AzureTrack::Attaching { .. } => {
+                self.detach(record, record.azure.places(), since, false, decision);
+            }
+            AzureTrack::Detaching { from } => {
+                match from.iter().find(|place| self.lists(place) != Some(false)) {
+                    None => decision.step(record, Step::Detached),
+                    Some(place) => self.say_problem(place, decision),
+                }
+            }
+            AzureTrack::Detached => {
+                self.seal_exposed(record, decision);
+                if record.intent == Intent::Disabled || decision.seals.is_empty() {
+                    let cleared = self.cleared(record);
+                    decision.step(record, Step::Ended { cleared });
+                } else if let Some(nic) = decision.seals.first() {
+                    decision.wait(format!("sealing NIC {} first", nic.name()), None);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! The plan of one VIP: from what is committed, reported and read back, the one next step, and what
+//! the NICs should look like now.
+//!
+//! `plan` is a function of its arguments. The grant track is looked at first, then the Azure track,
+//! then whether both have arrived; the first step that is due is taken, since every step changes
+//! the phase on which the others would be decided.
+
+mod arrival;
+mod azure;
+mod grant;
+mod redirect;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::json;
+use vipfence_types::{Clocks, NicId, NodeId, VipEpoch};
+
+use super::{Check, Lead, Mover};
+use crate::{
+    nic::{NicWriter, Presence, Want},
+    registry::{
+        AzureTrack, Body, Cause, Expect, Intent, Move, Place, Registry, Request, Step, VipRecord,
+    },
+};
+
+/// What is to be done about one VIP.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Decision {
+    /// The next committed step.
+    pub(crate) step: Option<Body>,
+    /// What NICs should look like, by the committed phase.
+    pub(crate) wants: Vec<(Place, Want)>,
+    /// NICs to be sealed.
+    pub(crate) seals: BTreeSet<NicId>,
+    /// NICs whose documents must be read after this moment.
+    pub(crate) reads: BTreeMap<NicId, Clocks>,
+    /// Why nothing proceeds; empty = it does, or nothing is to be done.
+    pub(crate) blocked: String,
+    /// When it is tried again.
+    pub(crate) next_attempt: Option<Clocks>,
+    /// Refused attaches that are worth trying at once.
+    pub(crate) kicks: Vec<Place>,
+    /// A target that turned out not to be able to take the VIP.
+    pub(crate) failed: Option<(NodeId, String)>,
+}
+
+impl Decision {
+    fn step(&mut self, record: &VipRecord, step: Step) {
+        let (vip, phase) = (record.name.clone(), record.phase);
+        self.step.get_or_insert(Body::Step { vip, phase, step });
+    }
+
+    fn wait(&mut self, reason: impl Into<String>, next: Option<Clocks>) {
+        if self.blocked.is_empty() {
+            self.blocked = reason.into();
+            self.next_attempt = next;
+        }
+    }
+}
+
+/// What a plan is made from.
+pub(crate) struct Facts<'a> {
+    pub(crate) mover: &'a Mover,
+    pub(crate) lead: &'a Lead,
+    pub(crate) now: Clocks,
+    pub(crate) state: &'a Registry,
+    pub(crate) nics: &'a BTreeMap<NicId, NicWriter>,
+}
+
+impl Mover {
+    /// The plan of one VIP. Only for the leader whose `Lead` entry of this term is applied.
+    pub(crate) fn plan(
+        &self,
+        now: Clocks,
+        state: &Registry,
+        record: &VipRecord,
+        nics: &BTreeMap<NicId, NicWriter>,
+    ) -> Decision {
+        let mut decision = Decision::default();
+        let Some(lead) = &self.lead else { return decision };
+        let facts = Facts { mover: self, lead, now, state, nics };
+        match state.open_move(&record.name) {
+            None => facts.steady(record, &mut decision),
+            Some(open) => facts.moving(record, open, &mut decision),
+        }
+        decision
+    }
+}
+
+impl Facts<'_> {
+    /// A VIP that is held, or held by nobody as asked for: look for a reason to move it, and seal
+    /// what is still exposed.
+    fn steady(&self, record: &VipRecord, decision: &mut Decision) {
+        self.seal_exposed(record, decision);
+        let Some(grant) = record.grant.grant() else { return };
+        let holder = &grant.node;
+        let at = VipEpoch { vip: record.name.clone(), epoch: grant.epoch };
+        let best = || self.lead.best(self.now, self.state, record, Some(holder)).ok();
+        if self.lead.is_silent(self.now, self.state, holder) {
+            self.start(record, best(), Cause::HolderSilent, decision);
+        } else if self.lead.peers.refuses(holder, &at) {
+            let stays = self.state.check_may_hold(record, holder).is_ok();
+            let to = if stays { Some(holder.clone()) } else { best() };
+            self.start(record, to, Cause::EpochRefused, decision);
+        } else if self.is_stopping(holder) {
+            // Without an eligible candidate the lease, and then the silence, decides.
+            if let Some(to) = best() {
+                self.start(record, Some(to), Cause::HolderStopping, decision);
+            }
+        }
+    }
+
+    fn is_stopping(&self, node: &NodeId) -> bool {
+        self.lead.peers.latest(node).is_some_and(|beat| beat.health.stopping)
+    }
+
+    fn start(&self, record: &VipRecord, to: Option<NodeId>, cause: Cause, decision: &mut Decision) {
+        let caller = format!("leader {}", self.mover.me);
+        decision.step.get_or_insert(Body::StartMove {
+            vip: record.name.clone(),
+            to,
+            cause,
+            expect: Expect { phase: Some(record.phase), ..Expect::default() },
+            force: false,
+            request: Request { id: None, content: String::new(), caller },
+        });
+    }
+
+    fn seal_exposed(&self, record: &VipRecord, decision: &mut Decision) {
+        let exposed = record.exposed.iter().filter(|nic| !self.is_cleared(nic));
+        decision.seals.extend(exposed.cloned());
+    }
+
+    fn is_cleared(&self, nic: &NicId) -> bool {
+        self.nics.get(nic).is_some_and(|writer| writer.is_cleared(self.now))
+    }
+
+    fn cleared(&self, record: &VipRecord) -> BTreeSet<NicId> {
+        let mut nics: BTreeSet<NicId> = record.exposed.clone();
+        nics.extend(record.azure.places().into_iter().map(|place| place.nic));
+        nics.retain(|nic| self.is_cleared(nic));
+        nics
+    }
+
+    fn moving(&self, record: &VipRecord, open: &Move, decision: &mut Decision) {
+        let key = (record.name.clone(), open.id);
+        let since = self.lead.open_since.get(&key).copied().unwrap_or(self.now);
+        self.wants(record, decision);
+        match record.intent {
+            Intent::Held => {
+                let Some(target) = &record.target else {
+                    return self.find_target(record, decision);
+                };
+                let checked = self.checked(record, target, since, decision);
+                if self.redirect(record, target, &checked, decision) {
+                    return;
+                }
+                self.grant_track(record, open, &checked, decision);
+                self.azure_track(record, open, target, &checked, since, decision);
+                self.arrival(record, open, target, decision);
+            }
+            Intent::Disabled | Intent::Deleted => {
+                self.grant_track(
+                    record,
+                    open,
+                    &Check::Wait { reason: String::new(), next: None },
+                    decision,
+                );
+                self.taken_down(record, decision);
+            }
+        }
+    }
+
+    /// What the committed Azure track asks of the NICs (I7: nothing else ever does).
+    fn wants(&self, record: &VipRecord, decision: &mut Decision) {
+        let (present, absent) = match &record.azure {
+            AzureTrack::Detached | AzureTrack::Attached { .. } => return,
+            AzureTrack::Detaching { from } => (BTreeSet::new(), from.clone()),
+            AzureTrack::Attaching { to, from, .. } => (to.clone(), from.clone()),
+        };
+        let want =
+            |presence| Want { vip: record.name.clone(), phase: record.azure_phase, presence };
+        decision.wants.extend(absent.into_iter().map(|place| (place, want(Presence::Absent))));
+        decision.wants.extend(present.into_iter().map(|place| {
+            let name = record.config_name(place.address);
+            let found = record.found.get(&place.address).cloned().unwrap_or_else(|| json!({}));
+            (place, want(Presence::Present { name, found }))
+        }));
+    }
+
+    // ---- what the NICs say -----------------------------------------------------------------
+
+    fn lists(&self, place: &Place) -> Option<bool> {
+        self.nics.get(&place.nic)?.lists(place.address)
+    }
+
+    fn attach_accepted(&self, record: &VipRecord, place: &Place) -> bool {
+        let Some(writer) = self.nics.get(&place.nic) else { return false };
+        let name = record.config_name(place.address);
+        let found = record.found.get(&place.address).cloned().unwrap_or_else(|| json!({}));
+        let presence = Presence::Present { name, found };
+        writer.is_accepted(
+            place.address,
+            &Want { vip: record.name.clone(), phase: record.azure_phase, presence },
+        )
+    }
+
+    fn detach_accepted(&self, record: &VipRecord, place: &Place) -> bool {
+        let Some(writer) = self.nics.get(&place.nic) else { return false };
+        let want = Want {
+            vip: record.name.clone(),
+            phase: record.azure_phase,
+            presence: Presence::Absent,
+        };
+        writer.is_accepted(place.address, &want)
+    }
+}

@@ -1,0 +1,136 @@
+//! Where the VIP goes: finding a target, looking at its NICs, and superseding a move whose target
+//! cannot take the VIP, towards the next eligible candidate (L6).
+
+use std::collections::BTreeMap;
+
+use vipfence_types::{Clocks, NicId, NodeId};
+
+use super::{Decision, Facts};
+use crate::{
+    mover::{Check, target::check},
+    nic::ProblemKind,
+    registry::{AzureTrack, Cause, Step, VipRecord},
+};
+
+impl Facts<'_> {
+    pub(super) fn find_target(&self, record: &VipRecord, decision: &mut Decision) {
+        // A silent holder loses its grant whether or not somebody can take over.
+        if let Some(grant) = record.grant.grant() {
+            self.end_grant_of_silent(record, grant, decision);
+        }
+        match self.lead.best(self.now, self.state, record, None) {
+            Ok(node) => decision.step(record, Step::Target { node }),
+            Err(reasons) => decision.wait(no_candidate(&reasons), None),
+        }
+    }
+
+    /// The target's NICs, as read since the move was first seen; needed until the attach begins.
+    pub(super) fn checked(
+        &self,
+        record: &VipRecord,
+        target: &NodeId,
+        since: Clocks,
+        decision: &mut Decision,
+    ) -> Check {
+        let settled = match &record.azure {
+            AzureTrack::Attaching { node, to, .. } if node == target => Some(to),
+            AzureTrack::Attached { node, at } if node == target => Some(at),
+            AzureTrack::Detached
+            | AzureTrack::Detaching { .. }
+            | AzureTrack::Attaching { .. }
+            | AzureTrack::Attached { .. } => None,
+        };
+        if let Some(to) = settled {
+            return Check::Ready { to: to.clone(), found: BTreeMap::new() };
+        }
+        // The NICs that it will be taken off are read at the same time.
+        let places = record.azure.places();
+        self.read(places.iter().map(|place| &place.nic), since, decision);
+        if let Some(Ok(to)) = self.state.nodes.get(target).map(|known| known.places(&record.spec)) {
+            self.read(to.iter().map(|place| &place.nic), since, decision);
+        }
+        check(self.state, record, target, self.nics, since)
+    }
+
+    pub(super) fn read<'a>(
+        &self,
+        nics: impl Iterator<Item = &'a NicId>,
+        since: Clocks,
+        decision: &mut Decision,
+    ) {
+        decision.reads.extend(nics.map(|nic| (nic.clone(), since)));
+    }
+
+    /// Supersedes a move whose target cannot take the VIP. Returns whether it did.
+    pub(super) fn redirect(
+        &self,
+        record: &VipRecord,
+        target: &NodeId,
+        checked: &Check,
+        decision: &mut Decision,
+    ) -> bool {
+        let failed = match checked {
+            Check::Failed { reason } => Some(reason.clone()),
+            Check::Ready { .. } | Check::Wait { .. } => self.attach_refused(record),
+        };
+        let (cause, reason) = if let Some(reason) = failed {
+            decision.failed = Some((target.clone(), reason.clone()));
+            (Cause::TargetFailed, reason)
+        } else if self.lead.is_silent(self.now, self.state, target) {
+            (Cause::HolderSilent, format!("{target} is silent"))
+        } else {
+            return false;
+        };
+        match self.lead.best(self.now, self.state, record, Some(target)) {
+            Ok(node) => {
+                self.start(record, Some(node), cause, decision);
+                true
+            }
+            Err(others) => {
+                // Nobody else: go on trying here, and say why.
+                let reason = if others.is_empty() {
+                    reason
+                } else {
+                    format!("{reason}; {}", no_candidate(&others))
+                };
+                decision.wait(reason, None);
+                if let (Cause::HolderSilent, Some(grant)) = (cause, record.grant.grant()) {
+                    self.end_grant_of_silent(record, grant, decision);
+                }
+                false
+            }
+        }
+    }
+
+    /// An attach that Azure refuses for good, as far as can be told (L6).
+    fn attach_refused(&self, record: &VipRecord) -> Option<String> {
+        let AzureTrack::Attaching { to, .. } = &record.azure else { return None };
+        to.iter().find_map(|place| {
+            let writer = self.nics.get(&place.nic)?;
+            if writer.is_gone() {
+                return Some(format!("NIC {} does not exist", place.nic.name()));
+            }
+            let problem = writer.problem(place.address)?;
+            match problem.kind {
+                ProblemKind::Refused | ProblemKind::Forbidden => {
+                    Some(format!("NIC {} refuses the address: {problem}", place.nic.name()))
+                }
+                ProblemKind::Later
+                | ProblemKind::Changed
+                | ProblemKind::AddressInUse { .. }
+                | ProblemKind::AddressCleaning
+                | ProblemKind::Unauthorized
+                | ProblemKind::Gone
+                | ProblemKind::Unknown => None,
+            }
+        })
+    }
+}
+
+fn no_candidate(reasons: &[(NodeId, String)]) -> String {
+    if reasons.is_empty() {
+        return "no candidate is eligible".to_owned();
+    }
+    let told: Vec<&str> = reasons.iter().map(|(_, reason)| reason.as_str()).collect();
+    format!("no candidate is eligible: {}", told.join("; "))
+}

@@ -1,0 +1,230 @@
+//! What an answer of ARM means: to a read, to a write, to a poll of an operation.
+
+use serde_json::Value;
+use vipfence_types::{Clocks, VipName};
+
+use super::{
+    EARLY_NOT_FOUND, MAX_MISSES, NicEffect, NicWriter, Operation, OperationNews, POLL_MIN, Plan,
+    Presence, RETRY_MIN, Read, Sent, Want, pauses::pace,
+};
+use crate::{
+    nic::{
+        document::{NicDocument, Provisioning},
+        problem::{Problem, ProblemKind},
+        wire::{HttpAnswer, HttpResult},
+    },
+    registry::OperationKind,
+};
+
+impl NicWriter {
+    pub(super) fn on_read(&mut self, now: Clocks, result: HttpResult) {
+        let problem = match result {
+            Ok(answer) if answer.status == 200 => match NicDocument::new(answer.body) {
+                Ok(document) => return self.on_document(now, document),
+                Err(error) => (Problem::new(ProblemKind::Unknown, error.to_string()), None),
+            },
+            Ok(answer) => Problem::of_answer(&answer),
+            Err(fault) => (Problem::of_fault(&fault), None),
+        };
+        let (problem, after) = problem;
+        if problem.kind == ProblemKind::Gone {
+            self.gone = true;
+            self.stale = false;
+            self.read = None;
+            self.paused = None;
+            self.items_paused.clear();
+            self.updating_since = None;
+            return;
+        }
+        self.pause(now, problem, after, false);
+    }
+
+    pub(super) fn on_document(&mut self, now: Clocks, document: NicDocument) {
+        self.gone = false;
+        self.stale = false;
+        if self.paused.as_ref().is_some_and(|paused| !paused.of_write) {
+            self.paused = None;
+        }
+        if let Some(before) = self.sealing_from.take() {
+            // H7: a tag PATCH that left the ETag alone has sealed nothing.
+            self.cleared = before != document.etag();
+            self.patch_seals_nothing = !self.cleared;
+        }
+        let updating = document.provisioning() == Provisioning::Updating
+            || document.configs().any(|config| {
+                let wanted = |address| self.wants.contains_key(&address);
+                config.provisioning == Provisioning::Updating && config.address.is_some_and(wanted)
+            });
+        self.updating_since = updating.then(|| self.updating_since.unwrap_or(now));
+        self.read = Some(Read { document, asked_at: self.asked_at });
+    }
+
+    pub(super) fn on_written(
+        &mut self,
+        now: Clocks,
+        sent: Sent,
+        result: HttpResult,
+        effects: &mut Vec<NicEffect>,
+    ) {
+        let (problem, after) = match result {
+            Ok(answer) if matches!(answer.status, 200..=202) => {
+                return self.on_accepted(now, sent, &answer, effects);
+            }
+            Ok(answer) => {
+                let (problem, after) = Problem::of_answer(&answer);
+                self.blame(now, &sent.plan, &answer, &problem, after);
+                (problem, after)
+            }
+            Err(fault) => (Problem::of_fault(&fault), None),
+        };
+        // A write of known outcome leaves the NIC as clear as it was.
+        self.cleared = sent.was_cleared && problem.kind != ProblemKind::Unknown;
+        let sealing = matches!(sent.plan, Plan::Seal { .. });
+        match problem.kind {
+            ProblemKind::Unknown => {
+                self.last_unknown = Some(now);
+                self.pause(now, problem, after, true);
+            }
+            // The fresh document, which is read next in any case, decides.
+            ProblemKind::Changed => {
+                self.changes_met += 1;
+                if self.changes_met > 1 {
+                    self.pause(now, problem, after, true);
+                }
+            }
+            ProblemKind::Gone => {}
+            ProblemKind::Later | ProblemKind::Unauthorized => self.pause(now, problem, after, true),
+            ProblemKind::Forbidden => {
+                self.seal_refused |= sealing;
+                self.pause(now, problem, after, true);
+            }
+            ProblemKind::AddressInUse { .. }
+            | ProblemKind::AddressCleaning
+            | ProblemKind::Refused => self.seal_refused |= sealing,
+        }
+    }
+
+    pub(super) fn on_accepted(
+        &mut self,
+        now: Clocks,
+        sent: Sent,
+        answer: &HttpAnswer,
+        effects: &mut Vec<NicEffect>,
+    ) {
+        // A tag PATCH counts only after a read has shown another ETag.
+        self.cleared = !matches!(sent.plan, Plan::Seal { whole: false, .. });
+        self.stale = true;
+        self.batch = usize::MAX;
+        self.changes_met = 0;
+        self.paused = None;
+        let (kind, vips): (_, Vec<VipName>) = match sent.plan {
+            Plan::Put { items, .. } => {
+                let attach = |want: &Want| matches!(want.presence, Presence::Present { .. });
+                let kind = if items.values().any(attach) {
+                    OperationKind::Attach
+                } else {
+                    OperationKind::Detach
+                };
+                let vips = items.values().map(|want| want.vip.clone()).collect();
+                for (address, want) in items {
+                    self.forget_refusal(address);
+                    self.accepted.insert(address, want);
+                }
+                (kind, vips)
+            }
+            Plan::Seal { asked, whole, .. } => {
+                self.sealing_from = (!whole).then_some(sent.etag);
+                (OperationKind::Seal, asked.into_keys().collect())
+            }
+        };
+        let url = answer.headers.get("azure-asyncoperation").cloned().unwrap_or_default();
+        let over = url.is_empty();
+        let news = OperationNews {
+            kind,
+            url: url.clone(),
+            status: if over { "Succeeded" } else { "InProgress" }.to_owned(),
+            started_ms: now.wall_us / 1_000,
+            ended_ms: over.then_some(now.wall_us / 1_000),
+        };
+
+        effects.push(NicEffect::Operation { vips: vips.clone(), news });
+        if !over {
+            let next_poll = now.plus(POLL_MIN);
+            self.operation =
+                Some(Operation { url, kind, vips, started: now, next_poll, misses: 0 });
+        }
+    }
+
+    pub(super) fn on_poll(
+        &mut self,
+        now: Clocks,
+        result: HttpResult,
+        effects: &mut Vec<NicEffect>,
+    ) {
+        let Some(mut operation) = self.operation.take() else {
+            return;
+        };
+        let age = now.mono_since(operation.started);
+        let wait = match result {
+            Ok(answer) if answer.status == 200 => {
+                let status = answer.body.get("status").and_then(Value::as_str).unwrap_or_default();
+                match status {
+                    "Succeeded" => {
+                        self.forget_problems(&operation.vips);
+                        return self.ended(now, &operation, status, effects);
+                    }
+                    "Failed" | "Canceled" => {
+                        let problem = Problem::of_operation(status, &answer.body);
+                        for (address, want) in self.wants.clone() {
+                            if operation.vips.contains(&want.vip) {
+                                self.accepted.remove(&address);
+                                self.pause_item(now, address, problem.clone(), None);
+                            }
+                        }
+                        return self.ended(now, &operation, status, effects);
+                    }
+                    _ => pace(now, operation.started),
+                }
+            }
+            Ok(answer) if answer.status == 404 && age < EARLY_NOT_FOUND => {
+                pace(now, operation.started)
+            }
+            // The URL is lost, or nobody answers there: the NIC itself says when it is no longer
+            // Updating.
+            _ if operation.misses >= MAX_MISSES => {
+                return self.ended(now, &operation, "Unknown", effects);
+            }
+            Ok(answer) => {
+                operation.misses += 1;
+                answer.retry_after().unwrap_or(RETRY_MIN)
+            }
+            Err(_) => {
+                operation.misses += 1;
+                RETRY_MIN
+            }
+        };
+        operation.next_poll = now.plus(wait);
+        self.operation = Some(operation);
+    }
+
+    pub(super) fn ended(
+        &mut self,
+        now: Clocks,
+        operation: &Operation,
+        status: &str,
+        effects: &mut Vec<NicEffect>,
+    ) {
+        self.stale = true;
+        let started_ms = operation.started.wall_us / 1_000;
+        effects.push(NicEffect::Operation {
+            vips: operation.vips.clone(),
+            news: OperationNews {
+                kind: operation.kind,
+                url: operation.url.clone(),
+                status: status.to_owned(),
+                started_ms,
+                ended_ms: Some(now.wall_us / 1_000),
+            },
+        });
+    }
+}

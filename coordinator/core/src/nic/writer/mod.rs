@@ -1,0 +1,409 @@
+//! NicWriter: makes one NIC's document what the Mover wants it to be.
+//!
+//! ```text
+//!        +-----------------------------------------------------------+
+//!        v                                                           |
+//! Idle -> Reading -> Idle -> Confirming -> Writing -> (operation) -> Polling
+//!          GET       plan    quorum round   PUT/PATCH               GET operation
+//! ```
+//!
+//! It is level-triggered: the Mover replaces its wants at will, and whatever is in flight is awaited
+//! before the next plan is made from a fresh document. Every write is a compare-and-swap: read (the
+//! ETag), then a quorum round, then the write with `If-Match`, within the write window (I2, I7). A
+//! plan of which any VIP's phase has changed is void before it is sent. Everything due on the NIC
+//! travels in one PUT; an address that Azure refuses leaves the batch.
+//!
+//! It does not know why an address should be where, and never decides that a step is over: it says
+//! what was read back (I8), what was accepted, and whether an older write could still hit the NIC.
+
+mod answers;
+mod pauses;
+mod sending;
+
+use core::{net::IpAddr, time::Duration};
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use vipfence_types::{Clocks, NicId, Revision, Term, VipName};
+
+use self::pauses::pace;
+use super::{
+    document::NicDocument,
+    problem::{Problem, ProblemKind},
+    wire::{HttpId, HttpRequest, HttpResult},
+};
+use crate::registry::{OperationKind, Registry};
+
+/// The tag of ours on a NIC: its value changes with every seal.
+pub(crate) const TAG: &str = "vipfence";
+
+const POLL_MIN: Duration = Duration::from_millis(50);
+const POLL_MAX: Duration = Duration::from_secs(3);
+/// For so long a missing operation counts as not yet known to Azure (azure.md §3).
+const EARLY_NOT_FOUND: Duration = Duration::from_secs(10);
+/// Polls in a row without news before the operation's URL is given up.
+const MAX_MISSES: u32 = 5;
+const RETRY_MIN: Duration = Duration::from_millis(200);
+const RETRY_MAX: Duration = Duration::from_secs(30);
+const ATTACH_RETRY_MAX: Duration = Duration::from_secs(5);
+
+/// What a NicWriter needs to know once.
+#[derive(Clone, Debug)]
+pub(crate) struct Setup {
+    pub(crate) nic: NicId,
+    pub(crate) api_version: String,
+    pub(crate) term: Term,
+    /// When this process saw itself elected (the bound of exposure counts from here).
+    pub(crate) elected_at: Clocks,
+    pub(crate) write_window: Duration,
+    pub(crate) azure_max: Duration,
+    /// First part of the tag's value: the cluster's name.
+    pub(crate) cluster: String,
+}
+
+/// Where an address is wanted.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Presence {
+    /// On this NIC, under this name, with what belongs to it.
+    Present { name: String, found: Value },
+    /// Not on this NIC.
+    Absent,
+}
+
+/// What a committed phase asks of this NIC for one address.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Want {
+    pub(crate) vip: VipName,
+    /// The phase that asks; a write is void once it has changed (I7).
+    pub(crate) phase: Revision,
+    pub(crate) presence: Presence,
+}
+
+/// What a NicWriter asks of its surroundings.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum NicEffect {
+    /// Send this.
+    Http(HttpRequest),
+    /// Make a quorum round that begins now, and bring the result.
+    Round,
+    /// A write was accepted, or its operation ended: for the move's record.
+    Operation { vips: Vec<VipName>, news: OperationNews },
+}
+
+/// News of a write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct OperationNews {
+    pub(crate) kind: OperationKind,
+    pub(crate) url: String,
+    pub(crate) status: String,
+    pub(crate) started_ms: u64,
+    pub(crate) ended_ms: Option<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Plan {
+    /// Edits of these addresses, and the body that makes them.
+    Put { items: BTreeMap<IpAddr, Want>, body: Value },
+    /// A tag write for these phases.
+    Seal { asked: BTreeMap<VipName, Revision>, whole: bool, body: Value },
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Activity {
+    Idle,
+    Reading(HttpId),
+    Confirming { plan: Plan, etag: String, began: Clocks },
+    Writing { id: HttpId, plan: Plan, etag: String, was_cleared: bool },
+    Polling(HttpId),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Operation {
+    url: String,
+    kind: OperationKind,
+    vips: Vec<VipName>,
+    started: Clocks,
+    next_poll: Clocks,
+    /// Polls in a row that said nothing.
+    misses: u32,
+}
+
+/// A write that was answered.
+struct Sent {
+    plan: Plan,
+    etag: String,
+    was_cleared: bool,
+}
+
+/// A document and when it was asked for.
+#[derive(Clone, Debug)]
+struct Read {
+    document: NicDocument,
+    asked_at: Clocks,
+}
+
+/// A problem and when to try again.
+#[derive(Clone, Debug)]
+struct Paused {
+    problem: Problem,
+    since: Clocks,
+    until: Clocks,
+    tries: u32,
+    /// A read that succeeds does not end it.
+    of_write: bool,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct NicWriter {
+    setup: Setup,
+    wants: BTreeMap<IpAddr, Want>,
+    seals: BTreeMap<VipName, Revision>,
+    /// The document must have been asked for after this.
+    read_since: Option<Clocks>,
+    read: Option<Read>,
+    /// The document may have changed by our doing: read again before anything else.
+    stale: bool,
+    gone: bool,
+    activity: Activity,
+    asked_at: Clocks,
+    operation: Option<Operation>,
+    paused: Option<Paused>,
+    items_paused: BTreeMap<IpAddr, Paused>,
+    updating_since: Option<Clocks>,
+    accepted: BTreeMap<IpAddr, Want>,
+    /// Our latest write or seal here in this term was accepted, and none of unknown outcome was
+    /// sent after it.
+    cleared: bool,
+    last_unknown: Option<Clocks>,
+    seal_refused: bool,
+    /// A tag PATCH did not change the ETag: seal with a whole PUT.
+    patch_seals_nothing: bool,
+    /// How often in a row a write met another ETag than the one just read.
+    changes_met: u32,
+    /// ETag before a seal that is to be checked.
+    sealing_from: Option<String>,
+    seals_sent: u64,
+    batch: usize,
+}
+
+impl NicWriter {
+    pub(crate) fn new(setup: Setup, now: Clocks) -> Self {
+        Self {
+            setup,
+            wants: BTreeMap::new(),
+            seals: BTreeMap::new(),
+            read_since: None,
+            read: None,
+            stale: true,
+            gone: false,
+            activity: Activity::Idle,
+            asked_at: now,
+            operation: None,
+            paused: None,
+            items_paused: BTreeMap::new(),
+            updating_since: None,
+            accepted: BTreeMap::new(),
+            cleared: false,
+            last_unknown: None,
+            seal_refused: false,
+            patch_seals_nothing: false,
+            changes_met: 0,
+            sealing_from: None,
+            seals_sent: 0,
+            batch: usize::MAX,
+        }
+    }
+
+    // ---- what is wanted -------------------------------------------------------------------
+
+    /// Replaces the wants. What is no longer wanted is not undone: nobody asks for it any more.
+    pub(crate) fn want(
+        &mut self,
+        wants: BTreeMap<IpAddr, Want>,
+        seals: BTreeMap<VipName, Revision>,
+    ) {
+        if self.wants != wants {
+            // A new wish of an address is tried at once.
+            self.items_paused.retain(|address, _| wants.get(address) == self.wants.get(address));
+            if self.paused.as_ref().is_some_and(|paused| paused.of_write) {
+                self.paused = None;
+            }
+            self.wants = wants;
+        }
+        self.seals = seals;
+    }
+
+    /// Asks for a document that was read after `since`.
+    pub(crate) fn read_after(&mut self, since: Option<Clocks>) {
+        self.read_since = since;
+    }
+
+    /// Follows the operation that an earlier leader committed.
+    pub(crate) fn follow(&mut self, url: &str, kind: OperationKind, vip: &VipName, now: Clocks) {
+        if self.operation.is_none() && !url.is_empty() {
+            let (url, vips) = (url.to_owned(), vec![vip.clone()]);
+            self.operation =
+                Some(Operation { url, kind, vips, started: now, next_poll: now, misses: 0 });
+        }
+    }
+
+    /// The address may have become free: try a refused attach now.
+    pub(crate) fn retry_attach(&mut self, address: IpAddr) {
+        if let Some(paused) = self.items_paused.get_mut(&address)
+            && matches!(paused.problem.kind, ProblemKind::AddressInUse { .. })
+        {
+            paused.until = paused.since;
+        }
+    }
+
+    // ---- what is known --------------------------------------------------------------------
+
+    /// The last document, whatever is going on.
+    pub(crate) fn document(&self) -> Option<&NicDocument> {
+        self.read.as_ref().map(|read| &read.document)
+    }
+
+    /// The document, if it was read after `since` and nothing of ours has been sent after it.
+    pub(crate) fn document_since(&self, since: Clocks) -> Option<&NicDocument> {
+        let read = self.read.as_ref()?;
+        (!self.stale && !since.later_than(read.asked_at)).then_some(&read.document)
+    }
+
+    /// Whether an address was *read back* (design.md §5): the operation is over, and a later GET
+    /// shows NIC and ipConfiguration as Succeeded. `None` = cannot be told now. A NIC that is gone
+    /// lists nothing.
+    pub(crate) fn lists(&self, address: IpAddr) -> Option<bool> {
+        if self.gone {
+            return Some(false);
+        }
+        let quiet = !self.stale && self.operation.is_none();
+        let writing = matches!(self.activity, Activity::Writing { .. });
+        let document = self.document().filter(|document| document.is_settled(address))?;
+        (quiet && !writing).then(|| document.find(address).is_some_and(|config| !config.primary))
+    }
+
+    /// Whether Azure has accepted a write of this want in this term, or it was read back as done.
+    pub(crate) fn is_accepted(&self, address: IpAddr, want: &Want) -> bool {
+        let present = matches!(want.presence, Presence::Present { .. });
+        self.lists(address) == Some(present) || self.accepted.get(&address) == Some(want)
+    }
+
+    /// Whether no write that was sent before can change this NIC any more (I2).
+    pub(crate) fn is_cleared(&self, now: Clocks) -> bool {
+        if self.cleared || self.gone {
+            return true;
+        }
+        // Where a seal is refused for good only time helps (design.md §6, §11 b).
+        let last = self.last_unknown.unwrap_or(self.setup.elected_at);
+        let bound = self.setup.write_window + self.setup.azure_max;
+        let writing = matches!(self.activity, Activity::Writing { .. });
+        self.seal_refused && !writing && now.shortest_since(last) >= bound
+    }
+
+    /// The NIC does not exist.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.gone
+    }
+
+    /// What stands in the way of an address, or of everything on this NIC.
+    pub(crate) fn problem(&self, address: IpAddr) -> Option<&Problem> {
+        let paused = self.items_paused.get(&address).or(self.paused.as_ref());
+        paused.map(|paused| &paused.problem)
+    }
+
+    /// What stands in the way of everything on this NIC.
+    pub(crate) fn nic_problem(&self) -> Option<&Problem> {
+        self.paused.as_ref().map(|paused| &paused.problem)
+    }
+
+    /// When something that waits is tried again.
+    pub(crate) fn next_attempt(&self, address: IpAddr) -> Option<Clocks> {
+        let paused = self.items_paused.get(&address).or(self.paused.as_ref());
+        paused.map(|paused| paused.until)
+    }
+
+    /// How long until `tick` has something to do.
+    pub(crate) fn wake_in(&self, now: Clocks) -> Option<Duration> {
+        if self.activity != Activity::Idle {
+            return None;
+        }
+        let until = |at: Clocks| at.mono_since(now);
+        if let Some(operation) = &self.operation {
+            return Some(until(operation.next_poll));
+        }
+        let updating = self.updating_since.map(|since| {
+            let last = self.read.as_ref().map_or(since, |read| read.asked_at);
+            pace(now, since).saturating_sub(now.mono_since(last))
+        });
+        let pauses = self.paused.iter().filter(|paused| {
+            // A pause that is over waits for the NIC: only a read can bring it on.
+            updating.is_none() || paused.until.later_than(now)
+        });
+        let items = self.items_paused.values().map(|paused| until(paused.until)).min();
+        pauses.map(|paused| until(paused.until)).next().or(updating).or(items)
+    }
+
+    // ---- what happens ---------------------------------------------------------------------
+
+    /// Does what is due. The other inputs only take note, so that the wants can be brought up to
+    /// date in between.
+    pub(crate) fn tick(&mut self, now: Clocks, next: &mut u64) -> Vec<NicEffect> {
+        let mut effects = Vec::new();
+        self.advance(now, next, &mut effects);
+        effects
+    }
+
+    /// The quorum round that was asked for has ended: `confirmed` is the state up to its read index
+    /// if this node led in this very term, else none.
+    pub(crate) fn on_round(
+        &mut self,
+        now: Clocks,
+        confirmed: Option<&Registry>,
+        next: &mut u64,
+    ) -> Vec<NicEffect> {
+        let mut effects = Vec::new();
+        let Activity::Confirming { plan, etag, began } = self.activity.clone() else {
+            return effects;
+        };
+        self.activity = Activity::Idle;
+        match confirmed {
+            None => {
+                let problem = Problem::new(ProblemKind::Later, "no majority was reached");
+                self.pause(now, problem, None, true);
+            }
+            Some(state) if self.is_current(&plan, state) => {
+                self.send(now, plan, etag, began, next, &mut effects);
+            }
+            // Something was superseded meanwhile: plan anew.
+            Some(_) => {}
+        }
+        effects
+    }
+
+    /// An answer of ARM.
+    pub(crate) fn on_http(
+        &mut self,
+        now: Clocks,
+        id: HttpId,
+        result: HttpResult,
+    ) -> Vec<NicEffect> {
+        let mut effects = Vec::new();
+        match self.activity.clone() {
+            Activity::Reading(asked) if asked == id => {
+                self.activity = Activity::Idle;
+                self.on_read(now, result);
+            }
+            Activity::Polling(asked) if asked == id => {
+                self.activity = Activity::Idle;
+                self.on_poll(now, result, &mut effects);
+            }
+            Activity::Writing { id: asked, plan, etag, was_cleared } if asked == id => {
+                self.activity = Activity::Idle;
+                self.on_written(now, Sent { plan, etag, was_cleared }, result, &mut effects);
+            }
+            _ => {}
+        }
+        effects
+    }
+}

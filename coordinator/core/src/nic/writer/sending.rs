@@ -1,0 +1,213 @@
+//! What is due: the next read, poll or write, and the conditions under which a write is sent.
+
+use core::net::IpAddr;
+use std::collections::BTreeMap;
+
+use vipfence_types::{Clocks, VipName};
+
+use super::{Activity, NicEffect, NicWriter, Plan, Presence, TAG, Want, pauses::pace};
+use crate::{
+    nic::{
+        document::{Edit, NicDocument, Provisioning},
+        problem::{Problem, ProblemKind},
+        wire::{HttpId, HttpRequest, Method, SendBefore},
+    },
+    registry::Registry,
+};
+
+impl NicWriter {
+    pub(super) fn advance(&mut self, now: Clocks, next: &mut u64, effects: &mut Vec<NicEffect>) {
+        if self.activity != Activity::Idle {
+            return;
+        }
+        if let Some(operation) = &self.operation {
+            if !operation.next_poll.later_than(now) {
+                let url = operation.url.clone();
+                let id = self.get(now, url, next, effects);
+                self.activity = Activity::Polling(id);
+            }
+            return;
+        }
+        if self.paused.as_ref().is_some_and(|paused| paused.until.later_than(now)) {
+            return;
+        }
+        if self.must_read(now) {
+            let path = self.path();
+            let id = self.get(now, path, next, effects);
+            self.activity = Activity::Reading(id);
+            return;
+        }
+        let Some((plan, etag)) = self.plan(now) else {
+            // Nothing is due: a pause that is over has nothing left to hold up, and would wake us
+            // without end. It is kept while the NIC is Updating, for its back-off.
+            if self.updating_since.is_none() {
+                self.paused = None;
+            }
+            return;
+        };
+        self.activity = Activity::Confirming { plan, etag, began: now };
+        effects.push(NicEffect::Round);
+    }
+
+    pub(super) fn must_read(&self, now: Clocks) -> bool {
+        let Some(read) = &self.read else {
+            // A NIC that is gone is looked for again when somebody asks anew.
+            return !self.gone
+                || self.read_since.is_some_and(|since| since.later_than(self.asked_at));
+        };
+        let asked_for = self.read_since.is_some_and(|since| since.later_than(read.asked_at));
+        let updating = self
+            .updating_since
+            .is_some_and(|since| now.mono_since(read.asked_at) >= pace(now, since));
+        self.stale || asked_for || updating
+    }
+
+    pub(super) fn path(&self) -> String {
+        format!("{}?api-version={}", self.setup.nic.as_str(), self.setup.api_version)
+    }
+
+    pub(super) fn get(
+        &mut self,
+        now: Clocks,
+        path: String,
+        next: &mut u64,
+        effects: &mut Vec<NicEffect>,
+    ) -> HttpId {
+        *next += 1;
+        let id = HttpId(*next);
+        self.asked_at = now;
+        effects.push(NicEffect::Http(HttpRequest {
+            id,
+            method: Method::Get,
+            path,
+            headers: BTreeMap::new(),
+            body: None,
+            send_before: None,
+        }));
+        id
+    }
+
+    /// The write that is due, made from a fresh and settled document.
+    pub(super) fn plan(&mut self, now: Clocks) -> Option<(Plan, String)> {
+        let document = self.read.as_ref().map(|read| read.document.clone())?;
+        if document.provisioning() == Provisioning::Updating {
+            return None;
+        }
+        let etag = document.etag().to_owned();
+        if let Some(plan) = self.plan_put(now, &document) {
+            return Some((plan, etag));
+        }
+        if self.seals.is_empty() || self.cleared || self.seal_refused {
+            return None;
+        }
+        self.seals_sent += 1;
+        let value = format!("{}:{}.{}", self.setup.cluster, self.setup.term, self.seals_sent);
+        let whole = self.patch_seals_nothing;
+        let body =
+            if whole { document.with_tag(TAG, &value) } else { document.tags_with(TAG, &value) };
+        Some((Plan::Seal { asked: self.seals.clone(), whole, body }, etag))
+    }
+
+    pub(super) fn plan_put(&mut self, now: Clocks, document: &NicDocument) -> Option<Plan> {
+        let mut items = BTreeMap::new();
+        let mut body = document.clone();
+        for (address, want) in self.wants.clone() {
+            let config = document.find(address);
+            let wanted = matches!(want.presence, Presence::Present { .. });
+            let as_wanted = config.is_some() == wanted;
+            if as_wanted && document.is_settled(address) {
+                self.items_paused.remove(&address);
+                continue;
+            }
+            if config.is_some_and(|config| config.provisioning == Provisioning::Updating) {
+                self.updating_since.get_or_insert(now);
+                continue;
+            }
+            let waits =
+                self.items_paused.get(&address).is_some_and(|paused| paused.until.later_than(now));
+            // In a document that is Failed, presence proves nothing: it is written again.
+            if waits
+                || items.len() >= self.batch
+                || (as_wanted && !self.may_repeat(now, address, &want))
+            {
+                continue;
+            }
+            let edit = match want.presence.clone() {
+                Presence::Present { name, found } => Edit::Attach { address, name, found },
+                Presence::Absent => Edit::Detach { address },
+            };
+            match body.edited(&[edit]).map(NicDocument::new) {
+                Ok(Ok(edited)) => {
+                    body = edited;
+                    items.insert(address, want);
+                }
+                Ok(Err(error)) => {
+                    let problem = Problem::new(ProblemKind::Refused, error.to_string());
+                    self.pause_item(now, address, problem, None);
+                }
+                Err(error) => {
+                    let problem = Problem::new(ProblemKind::Refused, error.to_string());
+                    self.pause_item(now, address, problem, None);
+                }
+            }
+        }
+        (!items.is_empty()).then(|| Plan::Put { items, body: body.value().clone() })
+    }
+
+    /// Whether to write again what the document shows already, though not as Succeeded. What was
+    /// accepted for this very want is repeated with growing back-off only.
+    fn may_repeat(&mut self, now: Clocks, address: IpAddr, want: &Want) -> bool {
+        if self.accepted.get(&address) != Some(want) {
+            return true;
+        }
+        let waited = self.items_paused.contains_key(&address);
+        let text = "Azure accepted the write, and the NIC is Failed nevertheless";
+        self.pause_item(now, address, Problem::new(ProblemKind::Later, text), None);
+        waited
+    }
+
+    /// I7: the phase that asks for the write has not changed, and is still wanted.
+    pub(super) fn is_current(&self, plan: &Plan, state: &Registry) -> bool {
+        let phase = |vip: &VipName| state.vip(vip).map(|record| record.azure_phase);
+        match plan {
+            Plan::Put { items, .. } => items.iter().all(|(address, want)| {
+                phase(&want.vip) == Some(want.phase) && self.wants.get(address) == Some(want)
+            }),
+            Plan::Seal { asked, .. } => asked.iter().any(|(vip, asked)| phase(vip) == Some(*asked)),
+        }
+    }
+
+    pub(super) fn send(
+        &mut self,
+        now: Clocks,
+        plan: Plan,
+        etag: String,
+        began: Clocks,
+        next: &mut u64,
+        effects: &mut Vec<NicEffect>,
+    ) {
+        *next += 1;
+        let id = HttpId(*next);
+        let (method, body) = match &plan {
+            Plan::Put { body, .. } | Plan::Seal { whole: true, body, .. } => (Method::Put, body),
+            Plan::Seal { body, .. } => (Method::Patch, body),
+        };
+        let request_id = format!("vipfence-{}-{}", self.setup.term, id.0);
+        effects.push(NicEffect::Http(HttpRequest {
+            id,
+            method,
+            path: self.path(),
+            headers: BTreeMap::from([
+                ("if-match".to_owned(), etag.clone()),
+                ("x-ms-client-request-id".to_owned(), request_id),
+            ]),
+            body: Some(body.clone()),
+            send_before: Some(SendBefore { began, window: self.setup.write_window }),
+        }));
+        // Until it is answered, this write is one of unknown outcome.
+        let was_cleared = core::mem::replace(&mut self.cleared, false);
+        self.stale = true;
+        self.asked_at = now;
+        self.activity = Activity::Writing { id, plan, etag, was_cleared };
+    }
+}

@@ -1,0 +1,132 @@
+//! Batches that Azure refuses, and the pace of what is tried again.
+
+use super::*;
+
+#[test]
+fn an_address_that_the_refusal_names_leaves_the_batch() {
+    let mut bench = Bench::new();
+    bench.want_present(&[110, 111, 112]);
+    bench.reads(nic("1", &[]));
+    bench.writes();
+    let text = "IP configuration x is using the private IP address 10.5.0.111 which is taken.";
+    bench.answer(error(400, "PrivateIPAddressIsAllocated", text));
+    bench.reads(nic("1", &[]));
+    assert_eq!(addresses(bench.writes().body.as_ref()), ["10.5.0.110", "10.5.0.112"]);
+    let problem = bench.writer.problem(ip(111)).expect("a problem");
+    assert_eq!(problem.kind, ProblemKind::AddressInUse { holder: None });
+    assert_eq!(bench.writer.problem(ip(110)), None);
+}
+
+#[test]
+fn a_batch_is_halved_when_the_refusal_names_none() {
+    let mut bench = Bench::new();
+    bench.want_present(&[110, 111, 112, 113]);
+    let mut sizes = Vec::new();
+    // 10.5.0.111 is at fault, and Azure does not say so.
+    for _ in 0..6 {
+        bench.reads(nic("1", &[]));
+        let put = bench.writes();
+        let batch = addresses(put.body.as_ref());
+        sizes.push(batch.len());
+        if batch.iter().any(|address| address == "10.5.0.111") {
+            bench.answer(error(400, "SomethingBad", "no name"));
+        } else {
+            bench.answer(error(429, "RetryableError", ""));
+            bench.later(200);
+        }
+        if bench.writer.problem(ip(111)).is_some_and(|p| p.kind == ProblemKind::Refused) {
+            break;
+        }
+        bench.want_present(&[110, 111, 112, 113]);
+        if sizes.len() == 3 {
+            // The first of two was innocent and went alone; let it be attached.
+            bench.want_present(&[111, 112, 113]);
+        }
+    }
+    assert_eq!(sizes, [4, 2, 1, 1]);
+    assert_eq!(bench.writer.problem(ip(112)), None);
+}
+
+/// Answers every request at once and counts the PUTs of 60 s.
+fn puts_in_a_minute(
+    bench: &mut Bench,
+    mut arm: impl FnMut(Clocks, &HttpRequest) -> HttpResult,
+) -> usize {
+    let end = bench.now.plus(Duration::from_secs(60));
+    let mut puts = 0;
+    let mut steps = 0;
+    while end.later_than(bench.now) {
+        steps += 1;
+        assert!(steps < 5_000, "a hot loop: {:?}", bench.writer);
+        let mut effects = bench.tick();
+        if effects == [NicEffect::Round] {
+            effects = bench.round();
+        }
+        if effects.is_empty() {
+            let wake = bench.writer.wake_in(bench.now).unwrap_or(Duration::from_secs(1));
+            bench.now = bench.now.plus(wake);
+            continue;
+        }
+        let request = one_request(effects);
+        puts += usize::from(request.method != Method::Get);
+        bench.later(20);
+        let result = arm(bench.now, &request);
+        bench.answer(result);
+    }
+    puts
+}
+
+#[test]
+fn an_address_that_a_stranger_has_is_asked_for_at_a_bounded_pace() {
+    let mut bench = Bench::new();
+    bench.want_present(&[110]);
+    let puts = puts_in_a_minute(&mut bench, |_, request| match request.method {
+        Method::Get => nic("1", &[]),
+        Method::Put | Method::Patch => error(400, "PrivateIPAddressIsAllocated", "10.5.0.110"),
+    });
+    assert!((10..=20).contains(&puts), "{puts} PUTs");
+}
+
+#[test]
+fn a_nic_that_somebody_else_changes_all_the_time_is_written_at_a_bounded_pace() {
+    let mut bench = Bench::new();
+    bench.want_present(&[110]);
+    let puts = puts_in_a_minute(&mut bench, |_, request| match request.method {
+        Method::Get => nic("1", &[]),
+        Method::Put | Method::Patch => error(412, "PreconditionFailed", ""),
+    });
+    assert!((5..=40).contains(&puts), "{puts} PUTs");
+}
+
+#[test]
+fn a_locked_nic_with_many_vips_is_written_at_a_bounded_pace() {
+    let mut bench = Bench::new();
+    bench.want_present(&[110, 111, 112, 113, 114]);
+    let puts = puts_in_a_minute(&mut bench, |_, request| match request.method {
+        Method::Get => nic("1", &[]),
+        Method::Put | Method::Patch => error(409, "ScopeLocked", "a lock"),
+    });
+    assert!((5..=60).contains(&puts), "{puts} PUTs");
+}
+
+#[test]
+fn an_edit_that_touches_a_primary_is_never_sent() {
+    let mut bench = Bench::new();
+    let vip = name(110);
+    let want = Want { vip, phase: bench.phase(110), presence: Presence::Absent };
+    bench.want(&[(ip(4), want)]);
+    bench.reads(nic("1", &[110]));
+    bench.quiet();
+    assert_eq!(bench.writer.problem(ip(4)).map(|p| &p.kind), Some(&ProblemKind::Refused));
+}
+
+#[test]
+fn a_nic_that_stays_failed_is_not_written_in_a_hot_loop() {
+    let mut bench = Bench::new();
+    bench.want_present(&[110]);
+    let puts = puts_in_a_minute(&mut bench, |_, request| match request.method {
+        Method::Get => ok(200, nic_in("Failed", "1", &[110])),
+        Method::Put | Method::Patch => ok(200, json!({})),
+    });
+    assert!((3..=20).contains(&puts), "{puts} PUTs");
+}

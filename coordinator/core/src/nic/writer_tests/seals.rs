@@ -1,0 +1,116 @@
+//! Seals, and what clears a NIC.
+
+use super::*;
+
+#[test]
+fn a_seal_carries_all_tags_and_counts_once_another_etag_was_read() {
+    let mut bench = Bench::new();
+    bench.want_seal(110);
+    bench.reads(nic("1", &[110]));
+    let patch = bench.writes();
+    assert_eq!(patch.method, Method::Patch);
+    assert_eq!(patch.headers.get("if-match").map(String::as_str), Some("1"));
+    assert_eq!(patch.body, Some(json!({"tags": {"owner": "them", "vipfence": "c:3.1"}})));
+    assert_eq!(patch.send_before, Some(SendBefore { began: bench.now, window: WINDOW }));
+    bench.answer(ok(200, json!({})));
+    assert!(!bench.cleared(), "H7: not before another ETag was read");
+    bench.reads(nic("2", &[110]));
+    assert!(bench.cleared());
+    bench.quiet();
+}
+
+#[test]
+fn a_tag_patch_that_leaves_the_etag_alone_is_followed_by_a_whole_put() {
+    let mut bench = Bench::new();
+    bench.want_seal(110);
+    bench.reads(nic("1", &[110]));
+    bench.writes();
+    bench.answer(ok(200, json!({})));
+    bench.reads(nic("1", &[110]));
+    assert!(!bench.cleared());
+    let put = bench.writes();
+    assert_eq!(put.method, Method::Put);
+    let mut whole = nic_in("Succeeded", "1", &[110]);
+    *whole.pointer_mut("/tags").expect("tags") = json!({"owner": "them", "vipfence": "c:3.2"});
+    assert_eq!(put.body, Some(whole));
+    bench.answer(ok(200, json!({})));
+    assert!(bench.cleared());
+}
+
+#[test]
+fn a_seal_is_void_when_every_phase_that_asks_has_changed() {
+    let mut bench = Bench::new();
+    bench.want_seal(110);
+    bench.reads(nic("1", &[110]));
+    assert_eq!(bench.tick(), vec![NicEffect::Round]);
+    bench.bump(110);
+    assert_eq!(bench.round(), vec![]);
+}
+
+#[test]
+fn an_edit_that_is_due_makes_a_seal_needless() {
+    let mut bench = Bench::new();
+    let seals = BTreeMap::from([(name(111), bench.phase(111))]);
+    let wants = BTreeMap::from([present(110, bench.phase(110))]);
+    bench.writer.want(wants, seals);
+    bench.reads(nic("1", &[]));
+    assert_eq!(bench.writes().method, Method::Put);
+    bench.answer(ok(200, json!({})));
+    assert!(bench.cleared());
+    bench.reads(nic("2", &[110]));
+    bench.quiet();
+}
+
+#[test]
+fn where_a_seal_is_refused_for_good_only_time_clears() {
+    for refusal in [error(403, "AuthorizationFailed", ""), error(409, "ScopeLocked", "")] {
+        let mut bench = Bench::new();
+        bench.want_seal(110);
+        bench.reads(nic("1", &[110]));
+        bench.writes();
+        bench.answer(refusal);
+        assert!(!bench.cleared());
+        bench.later(300_999);
+        assert!(!bench.cleared());
+        bench.later(1);
+        assert!(bench.cleared(), "write_window + azure_max after the election");
+    }
+}
+
+#[test]
+fn the_bound_counts_anew_from_a_write_of_unknown_outcome_and_never_holds_during_one() {
+    let mut bench = Bench::new();
+    bench.want_seal(110);
+    bench.reads(nic("1", &[]));
+    bench.writes();
+    bench.answer(error(409, "ScopeLocked", ""));
+    bench.later(301_000);
+    assert!(bench.cleared());
+    bench.want_present(&[110]);
+    bench.reads(nic("1", &[]));
+    bench.writes();
+    assert!(!bench.cleared(), "a write is in flight");
+    bench.answer(lost());
+    assert!(!bench.cleared());
+    bench.later(300_999);
+    assert!(!bench.cleared());
+    bench.later(1);
+    assert!(bench.cleared());
+}
+
+#[test]
+fn a_seal_that_is_throttled_is_tried_again_and_leaves_no_ticks_behind() {
+    let mut bench = Bench::new();
+    bench.want_seal(110);
+    bench.reads(nic("1", &[110]));
+    bench.writes();
+    bench.answer(error(429, "RetryableError", ""));
+    bench.later(200);
+    bench.reads(nic("1", &[110]));
+    assert_eq!(bench.tick(), vec![NicEffect::Round]);
+    bench.writer.want(BTreeMap::new(), BTreeMap::new());
+    bench.writer.on_round(bench.now, None, &mut bench.next);
+    bench.later(10_000);
+    bench.quiet();
+    assert_eq!(bench.writer.wake_in(bench.now), None);
+}
