@@ -1,36 +1,40 @@
 //! The token keeper: a move never waits for the instance metadata service.
 //!
 //! Tokens come from `azure_identity`'s managed identity, which on its own would go to the metadata
-//! service in the middle of a move, retry there for more than a minute, and refuse a token that is
-//! still good. So it is asked in the background only: at start, at half of the token's life, and
-//! once when ARM refuses the token. The last token is served until it expires. Each fetch uses a new
-//! credential, since a credential keeps tokens of its own.
+//! service in the middle of a move, and refuse a token that is still good. So it is asked in the
+//! background only: at start, at half of the token's life, and once when ARM refuses the token. The
+//! last token is served until it expires. Each fetch uses a new credential, since a credential keeps
+//! tokens of its own.
+//!
+//! Whether a fetch is due is asked of the clocks every few seconds rather than slept for: a timer
+//! stands still while the VM is paused, and a token's life may be a day.
 
-use std::{sync::Arc, time::Duration};
+use std::{error::Error, sync::Arc, time::Duration};
 
-use async_trait::async_trait;
 use azure_core::{
     credentials::TokenCredential,
-    http::{AsyncRawResponse, ClientOptions, HttpClient, Request, Transport, Url},
+    http::{ClientOptions, HttpClient, Transport, Url},
 };
 use azure_identity::{ManagedIdentityCredential, ManagedIdentityCredentialOptions, UserAssignedId};
 use tokio::{
     sync::{Notify, watch},
     time::{sleep, timeout},
 };
+use vipfence_types::Clocks;
 
-use super::AzureSetupError;
+use super::{AzureSetupError, health::Health, imds::Imds};
 use crate::driver::ReadClocks;
 
-/// One fetch is given up after this; `azure_identity` alone would go on for 72 s.
+/// One fetch is given up after this.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(15);
 const RETRY_MIN: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(30);
-/// Never refreshed more often than this, whatever a token's life.
+/// Never refreshed more often than this, whatever a token's life and however often ARM refuses.
 const REFRESH_MIN: Duration = Duration::from_secs(5);
+/// How often the clocks are looked at.
+const LOOK: Duration = Duration::from_secs(5);
 /// A token in its last moments is not sent any more.
 const LAST_MOMENTS_S: u64 = 2;
-const IMDS_HOST: &str = "169.254.169.254";
 
 /// A token and until when it is good.
 #[derive(Clone, PartialEq, Eq)]
@@ -48,6 +52,10 @@ impl Token {
 #[derive(Clone, Default)]
 pub(super) struct Kept {
     token: Option<Token>,
+    /// ARM does not take it.
+    refused: bool,
+    /// Half of its life when it was fetched.
+    half: Duration,
     /// Why the last fetch failed; empty = it did not.
     problem: String,
 }
@@ -59,37 +67,43 @@ impl Kept {
     }
 }
 
+/// When the next fetch is due.
+#[derive(Default)]
+struct Pace {
+    last: Option<Clocks>,
+    failures: u32,
+    /// Somebody waits for a token, or ARM refused the one there is.
+    asked: bool,
+}
+
 /// See the module.
 pub(super) struct Keeper {
     scope: String,
     client_id: Option<String>,
     transport: Arc<dyn HttpClient>,
     clocks: ReadClocks,
+    health: Arc<Health>,
     kept: watch::Sender<Kept>,
-    refused: Notify,
+    asked: Notify,
 }
 
 impl Keeper {
     pub(super) fn new(
-        imds: Url,
+        imds: &Url,
         audience: &str,
         client_id: Option<String>,
         clocks: ReadClocks,
+        health: Arc<Health>,
     ) -> Result<Self, AzureSetupError> {
-        let inner = reqwest::Client::builder()
-            // The metadata service is never behind a proxy.
-            .no_proxy()
-            .connect_timeout(Duration::from_secs(2))
-            .timeout(Duration::from_secs(5))
-            .build()
-            .map_err(AzureSetupError::Client)?;
         let keeper = Self {
-            scope: format!("{}/.default", audience.trim_end_matches('/')),
+            // The credential takes this ending off again: the audience is asked for as written.
+            scope: format!("{audience}/.default"),
             client_id,
-            transport: Arc::new(ToImds { inner, imds }),
+            transport: Arc::new(Imds::new(imds)?),
             clocks,
+            health,
             kept: watch::Sender::default(),
-            refused: Notify::new(),
+            asked: Notify::new(),
         };
         keeper.credential().map_err(AzureSetupError::Identity)?;
         Ok(keeper)
@@ -108,30 +122,61 @@ impl Keeper {
 
     /// Fetches, and keeps fetching.
     pub(super) async fn keep(&self) {
-        let mut retry = RETRY_MIN;
+        let mut pace = Pace::default();
         loop {
-            match self.fetch().await {
-                Ok(token) => {
-                    retry = RETRY_MIN;
-                    let life = token.expires_s.saturating_sub(self.now_s());
-                    self.kept.send_replace(Kept { token: Some(token), problem: String::new() });
-                    let half = Duration::from_secs(life / 2).max(REFRESH_MIN);
-                    tokio::select! {
-                        () = sleep(half) => {}
-                        () = self.refused.notified() => {
-                            tracing::warn!("ARM refused the token: fetching a new one");
-                            sleep(RETRY_MIN).await;
-                        }
-                    }
-                }
-                Err(problem) => {
-                    tracing::warn!("no token from the managed identity: {problem}");
-                    self.kept.send_modify(|kept| kept.problem = problem);
-                    sleep(retry).await;
-                    retry = (retry * 2).min(RETRY_MAX);
-                }
+            let wait = self.due_in(&pace);
+            if wait.is_zero() {
+                self.fetch_now(&mut pace).await;
+                continue;
+            }
+            tokio::select! {
+                () = sleep(wait.min(LOOK)) => {}
+                () = self.asked.notified() => pace.asked = true,
+            }
+            self.tell();
+        }
+    }
+
+    fn due_in(&self, pace: &Pace) -> Duration {
+        let Some(last) = pace.last else { return Duration::ZERO };
+        let kept = self.kept.borrow();
+        let good = kept.token.as_ref().is_some_and(|token| self.is_good(token));
+        let pause = if pace.failures > 0 && (good || !pace.asked) {
+            (RETRY_MIN * 2_u32.saturating_pow(pace.failures - 1)).min(RETRY_MAX)
+        } else if !good {
+            RETRY_MIN
+        } else if kept.refused {
+            REFRESH_MIN
+        } else {
+            kept.half.max(REFRESH_MIN)
+        };
+        pause.saturating_sub((self.clocks)().boot_since(last))
+    }
+
+    async fn fetch_now(&self, pace: &mut Pace) {
+        pace.last = Some((self.clocks)());
+        pace.asked = false;
+        match self.fetch().await {
+            Ok(token) => {
+                pace.failures = 0;
+                let half = Duration::from_secs(token.expires_s.saturating_sub(self.now_s()) / 2);
+                let token = Some(token);
+                self.kept.send_replace(Kept { token, half, ..Kept::default() });
+            }
+            Err(problem) => {
+                // Six doublings are past the longest pause.
+                pace.failures = (pace.failures + 1).min(6);
+                tracing::warn!("no token from the managed identity: {problem}");
+                self.kept.send_modify(|kept| kept.problem = problem);
             }
         }
+        self.tell();
+    }
+
+    fn tell(&self) {
+        let kept = self.kept.borrow();
+        let good = kept.token.as_ref().is_some_and(|token| self.is_good(token));
+        self.health.token(good, &kept.problem);
     }
 
     async fn fetch(&self) -> Result<Token, String> {
@@ -140,9 +185,14 @@ impl Keeper {
         let fetched = timeout(FETCH_TIMEOUT, Box::pin(credential.get_token(&scopes, None)))
             .await
             .map_err(|_| format!("the metadata service did not answer within {FETCH_TIMEOUT:?}"))?
-            .map_err(|error| error.to_string())?;
+            .map_err(|error| innermost(&error))?;
         let expires_s = u64::try_from(fetched.expires_on.unix_timestamp()).unwrap_or(0);
-        Ok(Token { secret: fetched.token.secret().into(), expires_s })
+        let token = Token { secret: fetched.token.secret().into(), expires_s };
+        if self.is_good(&token) {
+            return Ok(token);
+        }
+        let ago = self.now_s().saturating_sub(expires_s);
+        Err(format!("the token just fetched expired {ago} s ago: is the clock of this VM right?"))
     }
 
     /// The token, at once if there is one that is good; else the first one that comes within
@@ -150,27 +200,35 @@ impl Keeper {
     pub(super) async fn token(&self, patience: Duration) -> Result<Token, String> {
         let mut kept = self.kept.subscribe();
         let good = |kept: &Kept| kept.token.as_ref().is_some_and(|token| self.is_good(token));
+        if !good(&kept.borrow()) {
+            self.asked.notify_one();
+        }
         if let Ok(Ok(now)) = timeout(patience, kept.wait_for(good)).await
             && let Some(token) = now.token.clone()
         {
             return Ok(token);
         }
         let problem = self.kept.borrow().problem.clone();
-        let problem =
-            if problem.is_empty() { "the metadata service is slow".to_owned() } else { problem };
-        Err(format!("there is no token of the managed identity yet: {problem}"))
+        let problem = if problem.is_empty() {
+            "the metadata service has not answered yet".to_owned()
+        } else {
+            problem
+        };
+        Err(format!("there is no token of the managed identity: {problem}"))
     }
 
     /// ARM refused this token: fetch another, once.
     pub(super) fn refused(&self, token: &Token) {
-        if self.kept.borrow().token.as_ref() == Some(token) {
-            self.refused.notify_one();
+        let present = |kept: &Kept| kept.token.as_ref() == Some(token) && !kept.refused;
+        let marked = self.kept.send_if_modified(|kept| {
+            let marked = present(kept);
+            kept.refused |= marked;
+            marked
+        });
+        if marked {
+            tracing::warn!("ARM refused the token: fetching a new one");
+            self.asked.notify_one();
         }
-    }
-
-    #[cfg(test)]
-    pub(super) fn subscribe(&self) -> watch::Receiver<Kept> {
-        self.kept.subscribe()
     }
 
     fn is_good(&self, token: &Token) -> bool {
@@ -180,30 +238,18 @@ impl Keeper {
     fn now_s(&self) -> u64 {
         (self.clocks)().wall_us / 1_000_000
     }
-}
 
-/// Sends what is meant for the metadata service to where the configuration says that it is.
-#[derive(Debug)]
-struct ToImds {
-    inner: reqwest::Client,
-    imds: Url,
-}
-
-#[async_trait]
-impl HttpClient for ToImds {
-    async fn execute_request(&self, request: &Request) -> azure_core::Result<AsyncRawResponse> {
-        let mut url = request.url().clone();
-        if url.host_str() == Some(IMDS_HOST) {
-            // The configured URL has been parsed with a host, so these cannot fail.
-            let _ = url.set_scheme(self.imds.scheme());
-            let _ = url.set_host(self.imds.host_str());
-            let _ = url.set_port(self.imds.port());
-        }
-        let mut redirected = Request::new(url, request.method());
-        for (name, value) in request.headers().iter() {
-            redirected.insert_header(name.clone(), value.clone());
-        }
-        redirected.set_body(request.body().clone());
-        self.inner.execute_request(&redirected).await
+    #[cfg(test)]
+    pub(super) fn subscribe(&self) -> watch::Receiver<Kept> {
+        self.kept.subscribe()
     }
+}
+
+/// What was wrong, without the credential's advice around it.
+fn innermost(error: &dyn Error) -> String {
+    let mut inner = error;
+    while let Some(cause) = inner.source() {
+        inner = cause;
+    }
+    inner.to_string()
 }

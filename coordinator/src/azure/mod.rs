@@ -5,21 +5,25 @@
 //! handed over at most once (no retry, no redirect), and that an error is told apart into *nothing
 //! was sent* and *the outcome is unknown* (I2).
 
+mod answer;
 mod guard;
+mod health;
+mod imds;
 mod keeper;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use reqwest::{Client, Url, header::HeaderMap};
-use serde_json::Value;
+use reqwest::{Client, Url, header};
 use tokio::sync::watch;
 use vipfence_coordinator_core::{HttpAnswer, HttpFault, HttpRequest, HttpResult, Method};
 
 use crate::driver::ReadClocks;
 use guard::{Guarded, Handed};
-use keeper::Keeper;
+pub use health::ArmHealth;
+use health::Health;
+use keeper::{Keeper, Token};
 
 /// A write is awaited so long; then its outcome is unknown.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -29,7 +33,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const TOKEN_PATIENCE: Duration = Duration::from_secs(2);
 /// A peer that vanished is noticed soon.
 const USER_TIMEOUT: Duration = Duration::from_secs(10);
-const KEEPALIVE: Duration = Duration::from_secs(15);
+const KEEPALIVE: Duration = Duration::from_secs(5);
 /// The largest answer that is read: a page of NICs with 256 addresses each fits in.
 const MAX_ANSWER: usize = 16 << 20;
 
@@ -48,10 +52,11 @@ impl AzureConfig {
     #[must_use]
     pub fn new(arm: &str, imds: &str, audience: &str) -> Self {
         let bare = |url: &str| url.trim_end_matches('/').to_owned();
+        // The audience is a name: asked for as written, with its slash if it has one.
         Self {
             arm: bare(arm),
             imds: bare(imds),
-            audience: bare(audience),
+            audience: audience.to_owned(),
             ca_file: None,
             client_id: None,
         }
@@ -91,21 +96,15 @@ pub enum AzureSetupError {
         /// What is wrong with it.
         problem: String,
     },
+    /// The process has no TLS.
+    #[error("no rustls crypto provider is installed: the program must install one at its start")]
+    NoCryptoProvider,
     /// The HTTP client cannot be made.
     #[error("the HTTP client cannot be made")]
     Client(#[source] reqwest::Error),
     /// The credential cannot be made.
     #[error("the managed identity cannot be used: {0}")]
     Identity(String),
-}
-
-/// How Azure was last seen from this node.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ArmHealth {
-    /// Whether ARM takes requests of this node; none = not tried yet.
-    pub arm_ok: Option<bool>,
-    /// What is wrong; empty = nothing.
-    pub detail: String,
 }
 
 /// The way to ARM; cheap to clone.
@@ -120,7 +119,7 @@ struct Inner {
     client: Client,
     keeper: Keeper,
     clocks: ReadClocks,
-    health: watch::Sender<ArmHealth>,
+    health: Arc<Health>,
 }
 
 impl Azure {
@@ -137,9 +136,19 @@ impl Azure {
         };
         let arm = url("arm", &config.arm)?;
         let imds = url("imds", &config.imds)?;
-        let client = client(&config)?;
-        let keeper = Keeper::new(imds, &config.audience, config.client_id, Arc::clone(&clocks))?;
-        let health = watch::Sender::new(ArmHealth::default());
+        if rustls::crypto::CryptoProvider::get_default().is_none() {
+            // reqwest would panic.
+            return Err(AzureSetupError::NoCryptoProvider);
+        }
+        let client = client(&config, &arm)?;
+        let health = Arc::new(Health::default());
+        let keeper = Keeper::new(
+            &imds,
+            &config.audience,
+            config.client_id,
+            Arc::clone(&clocks),
+            Arc::clone(&health),
+        )?;
         let inner = Inner { arm, base: config.arm, client, keeper, clocks, health };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -161,13 +170,11 @@ impl Azure {
     /// # Errors
     /// See [`HttpFault`].
     pub async fn send(&self, request: HttpRequest) -> HttpResult {
-        let result = self.inner.send(request).await;
-        self.inner.note(&result);
-        result
+        self.inner.send(request).await
     }
 }
 
-fn client(config: &AzureConfig) -> Result<Client, AzureSetupError> {
+fn client(config: &AzureConfig, arm: &Url) -> Result<Client, AzureSetupError> {
     let mut builder = Client::builder()
         .user_agent(concat!("vipfence/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT_TIMEOUT)
@@ -175,6 +182,8 @@ fn client(config: &AzureConfig) -> Result<Client, AzureSetupError> {
         .tcp_user_timeout(USER_TIMEOUT)
         .http2_keep_alive_interval(KEEPALIVE)
         .http2_keep_alive_timeout(CONNECT_TIMEOUT)
+        // Else a pooled connection that died unseen costs the next request its whole time-out.
+        .http2_keep_alive_while_idle(true)
         // A write is sent once or not at all; who asked decides about another.
         .retry(reqwest::retry::never())
         .redirect(reqwest::redirect::Policy::none());
@@ -187,6 +196,9 @@ fn client(config: &AzureConfig) -> Result<Client, AzureSetupError> {
             return Err(fail("it has no certificate".to_owned()));
         }
         builder = builder.tls_certs_only(certificates);
+    } else if arm.scheme() == "http" {
+        // Without TLS (`vipfence dev`, tests) no certificates are needed, nor is a proxy.
+        builder = builder.tls_certs_only([]).no_proxy();
     }
     builder.build().map_err(AzureSetupError::Client)
 }
@@ -196,44 +208,71 @@ impl Inner {
         let url = self.url(&request.path)?;
         let token = self.keeper.token(TOKEN_PATIENCE).await.map_err(HttpFault::NotSent)?;
         let handed = Handed::default();
-        let wants = request.send_before;
-        let method = match request.method {
-            Method::Get => reqwest::Method::GET,
-            Method::Put => reqwest::Method::PUT,
-            Method::Patch => reqwest::Method::PATCH,
-        };
+        let built = self.build(&request, url, &token, &handed)?;
         let is_read = request.method == Method::Get;
-        let timeout = if is_read { READ_TIMEOUT } else { WRITE_TIMEOUT };
+        if let Some(send_before) = request.send_before
+            && !send_before.allows((self.clocks)())
+        {
+            return Err(HttpFault::NotSent("the write window has passed".to_owned()));
+        }
+        let fault = |error: &reqwest::Error| {
+            let told = answer::told(error);
+            // A request whose body is kept back for good is not complete anywhere.
+            let not_sent = if is_read { error.is_connect() } else { handed.withdraw() };
+            if handed.came_too_late() {
+                // HTTP/2 does not pass on why a body broke off.
+                return HttpFault::NotSent("the write window passed while connecting".to_owned());
+            }
+            self.health.arm(false, &format!("ARM is not reached: {told}"));
+            if not_sent { HttpFault::NotSent(told) } else { HttpFault::Unknown(told) }
+        };
+        let response = self.client.execute(built).await.map_err(|error| fault(&error))?;
+        let status = response.status().as_u16();
+        if status == 401 {
+            self.keeper.refused(&token);
+        }
+        let headers = answer::headers(response.headers());
+        let bytes = answer::bytes(response, MAX_ANSWER).await.map_err(|told| {
+            self.health.arm(false, &format!("ARM's answer broke off: {told}"));
+            HttpFault::Unknown(told)
+        })?;
+        self.note(status);
+        Ok(HttpAnswer { status, headers, body: answer::value(&bytes) })
+    }
+
+    /// The request, with all that takes time or can fail done.
+    fn build(
+        &self,
+        request: &HttpRequest,
+        url: Url,
+        token: &Token,
+        handed: &Handed,
+    ) -> Result<reqwest::Request, HttpFault> {
+        let not_sent = |error: &dyn std::error::Error| HttpFault::NotSent(answer::told(error));
+        let (method, timeout) = match request.method {
+            Method::Get => (reqwest::Method::GET, READ_TIMEOUT),
+            Method::Put => (reqwest::Method::PUT, WRITE_TIMEOUT),
+            Method::Patch => (reqwest::Method::PATCH, WRITE_TIMEOUT),
+        };
         let mut builder =
             self.client.request(method, url).bearer_auth(token.as_str()).timeout(timeout);
         for (name, value) in &request.headers {
             builder = builder.header(name, value);
         }
-        if let Some(body) = &request.body {
-            let bytes =
-                serde_json::to_vec(body).map_err(|error| HttpFault::NotSent(error.to_string()))?;
-            let guarded = Guarded::new(bytes, wants, Arc::clone(&self.clocks), handed.clone());
+        if request.method != Method::Get {
+            // Both are the guard's: a write without a window is never allowed, one without a
+            // body could not be kept back.
+            let (Some(body), Some(send_before)) = (&request.body, request.send_before) else {
+                return Err(HttpFault::NotSent("a write needs a body and a window".to_owned()));
+            };
+            let bytes = serde_json::to_vec(body).map_err(|error| not_sent(&error))?;
+            let clocks = Arc::clone(&self.clocks);
+            let guarded = Guarded::new(bytes, send_before, clocks, handed.clone());
             builder = builder
-                .header(reqwest::header::CONTENT_TYPE, "application/json")
+                .header(header::CONTENT_TYPE, "application/json")
                 .body(reqwest::Body::wrap(guarded));
         }
-        let fault = |error: &reqwest::Error| {
-            let told = told(error);
-            // A request whose body was never handed over is not complete anywhere.
-            if error.is_builder() || error.is_connect() || (!is_read && !handed.was()) {
-                HttpFault::NotSent(told)
-            } else {
-                HttpFault::Unknown(told)
-            }
-        };
-        let response = builder.send().await.map_err(|error| fault(&error))?;
-        let status = response.status().as_u16();
-        if status == 401 {
-            self.keeper.refused(&token);
-        }
-        let headers = headers(response.headers());
-        let body = read(response).await.map_err(HttpFault::Unknown)?;
-        Ok(HttpAnswer { status, headers, body })
+        builder.build().map_err(|error| not_sent(&error))
     }
 
     /// Paths go below the endpoint. An absolute URL, as ARM gives for operations, gets the token
@@ -257,59 +296,13 @@ impl Inner {
         }
     }
 
-    fn note(&self, result: &HttpResult) {
-        let now = match result {
-            // Refusals of a request say nothing against ARM; these do.
-            Ok(answer) => match answer.status {
-                401 => seen(false, "ARM does not accept the token"),
-                403 => seen(false, "the identity lacks a permission"),
-                status if status >= 500 => seen(false, &format!("ARM answers {status}")),
-                _ => seen(true, ""),
-            },
-            Err(fault) => seen(false, &format!("ARM is not reached: {fault}")),
-        };
-        self.health.send_if_modified(|health| {
-            let changed = *health != now;
-            *health = now;
-            changed
-        });
-    }
-}
-
-fn seen(ok: bool, detail: &str) -> ArmHealth {
-    ArmHealth { arm_ok: Some(ok), detail: detail.to_owned() }
-}
-
-/// An error with its causes, which reqwest leaves out.
-fn told(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text = format!("{text}: {inner}");
-        cause = inner.source();
-    }
-    text
-}
-
-fn headers(map: &HeaderMap) -> BTreeMap<String, String> {
-    map.iter()
-        .filter_map(|(name, value)| {
-            Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned()))
-        })
-        .collect()
-}
-
-async fn read(mut response: reqwest::Response) -> Result<Value, String> {
-    let mut bytes = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| told(&error))? {
-        if bytes.len() + chunk.len() > MAX_ANSWER {
-            return Err(format!("the answer is larger than {MAX_ANSWER} bytes"));
+    /// Refusals of a request say nothing against ARM; these do.
+    fn note(&self, status: u16) {
+        match status {
+            401 => self.health.arm(false, "ARM does not accept the token"),
+            403 => self.health.arm(false, "the identity lacks a permission"),
+            status if status >= 500 => self.health.arm(false, &format!("ARM answers {status}")),
+            _ => self.health.arm(true, ""),
         }
-        bytes.extend_from_slice(&chunk);
     }
-    if bytes.is_empty() {
-        return Ok(Value::Null);
-    }
-    Ok(serde_json::from_slice(&bytes)
-        .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned())))
 }

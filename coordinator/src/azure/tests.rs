@@ -1,10 +1,13 @@
 //! The way to ARM against small servers that count what arrives.
 
+mod faults;
+
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     sync::{
         Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -35,14 +38,28 @@ struct Site {
     accepts_from: AtomicUsize,
     writes: Mutex<Vec<String>>,
     html: AtomicBool,
+    imds_busy: AtomicBool,
+    giant: AtomicBool,
+    /// Seconds that a token lives; 0 = an hour.
+    life_s: AtomicU64,
+    /// What the last token was asked for with.
+    query: Mutex<String>,
 }
 
-async fn imds(State(site): State<Arc<Site>>) -> impl IntoResponse {
+async fn imds(State(site): State<Arc<Site>>, uri: axum::http::Uri) -> impl IntoResponse {
+    *site.query.lock().expect("no panic") = uri.query().unwrap_or_default().to_owned();
+    if site.imds_busy.load(Ordering::SeqCst) {
+        return (StatusCode::TOO_MANY_REQUESTS, "busy".to_owned());
+    }
     if site.imds_down.load(Ordering::SeqCst) {
         return (StatusCode::BAD_REQUEST, "down".to_owned());
     }
     let number = site.tokens.fetch_add(1, Ordering::SeqCst) + 1;
-    let expires = wall_s() + 3_600;
+    let life = match site.life_s.load(Ordering::SeqCst) {
+        0 => 3_600,
+        life => life,
+    };
+    let expires = wall_s() + life;
     let body = json!({"access_token": format!("token-{number}"), "expires_on": expires.to_string(),
         "resource": "r", "token_type": "Bearer"});
     (StatusCode::OK, body.to_string())
@@ -55,6 +72,9 @@ async fn arm(State(site): State<Arc<Site>>, headers: Headers, body: Bytes) -> im
         return (StatusCode::UNAUTHORIZED, "{}".to_owned());
     }
     site.writes.lock().expect("no panic").push(String::from_utf8_lossy(&body).into_owned());
+    if site.giant.load(Ordering::SeqCst) {
+        return (StatusCode::OK, "x".repeat(20 << 20));
+    }
     if site.html.load(Ordering::SeqCst) {
         return (StatusCode::OK, "<html>busy</html>".to_owned());
     }
@@ -82,13 +102,17 @@ async fn site() -> (Arc<Site>, SocketAddr) {
 }
 
 fn azure_at(arm: SocketAddr, imds: SocketAddr) -> Azure {
+    azure_with(arm, imds, Arc::new(now))
+}
+
+fn azure_with(arm: SocketAddr, imds: SocketAddr, clocks: ReadClocks) -> Azure {
     let _already = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let config = AzureConfig::new(
         &format!("http://{arm}"),
         &format!("http://{imds}"),
         "https://management.azure.com/",
     );
-    let azure = Azure::new(config, Arc::new(now)).expect("good settings");
+    let azure = Azure::new(config, clocks).expect("good settings");
     azure.start_keeper();
     azure
 }
@@ -249,4 +273,30 @@ fn a_bad_setting_is_named() {
     let missing = good.with_ca_file(Some("/no/such/file.pem".into()));
     let error = Azure::new(missing, clocks).err().expect("refused");
     assert!(error.to_string().contains("/no/such/file.pem"), "{error}");
+}
+
+/// A server that answers one request per connection as if it kept it open, and closes it.
+async fn once_then_close() -> (Arc<AtomicUsize>, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("bound");
+    let count = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&count);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let counted = Arc::clone(&counted);
+            tokio::spawn(async move {
+                let mut seen = Vec::new();
+                while !seen.ends_with(b"\"mute\"") {
+                    let mut chunk = [0; 1_024];
+                    match stream.read(&mut chunk).await {
+                        Ok(0) | Err(_) => return,
+                        Ok(length) => seen.extend_from_slice(&chunk[..length]),
+                    }
+                }
+                counted.fetch_add(1, Ordering::SeqCst);
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").await;
+            });
+        }
+    });
+    (count, address)
 }
