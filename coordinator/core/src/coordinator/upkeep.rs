@@ -135,7 +135,7 @@ impl Coordinator {
         for (nic, writer) in &mut self.nics {
             let (wants, seals) =
                 (wants.remove(nic).unwrap_or_default(), seals.remove(nic).unwrap_or_default());
-            writer.want(wants, seals);
+            writer.want(wants, seals, self.now);
             writer.read_after(reads.remove(nic));
         }
     }
@@ -198,9 +198,9 @@ impl Coordinator {
 
     fn lower_leases(&mut self) {
         let lowered = self.mover.lead().map(|lead| lead.lowered(self.now)).unwrap_or_default();
-        let lease_ttl_ms = self.state.timing.lease_ttl_ms;
+        let timing = self.state.timing_since;
         for (vip, epoch) in lowered {
-            let body = Body::LowerLease { vip: vip.clone(), epoch, lease_ttl_ms };
+            let body = Body::LowerLease { vip: vip.clone(), epoch, timing };
             self.propose(Purpose::Lower(vip), body);
         }
     }

@@ -61,6 +61,8 @@ pub(crate) struct Lead {
     kicked: BTreeSet<(VipName, Revision)>,
     /// When this leader first had the present timers applied with a longer lease in a grant.
     lowering: BTreeMap<(VipName, Epoch, u64), Clocks>,
+    /// The timers that `lowering` counts from.
+    lowering_for: Revision,
 }
 
 impl Mover {
@@ -82,6 +84,7 @@ impl Mover {
             failed: BTreeMap::new(),
             kicked: BTreeSet::new(),
             lowering: BTreeMap::new(),
+            lowering_for: Revision(0),
         });
     }
 
@@ -241,6 +244,11 @@ impl Lead {
             .collect();
         self.open_since = open;
         self.kicked.retain(|(vip, phase)| state.vip(vip).is_some_and(|r| r.azure_phase == *phase));
+        if self.lowering_for != state.timing_since {
+            // Other timers were in force meanwhile: everything is counted anew.
+            self.lowering_for = state.timing_since;
+            self.lowering.clear();
+        }
         let current = state.timing.lease_ttl_ms;
         let long = state.vips.values().filter_map(|record| {
             let grant = record.grant.grant()?;

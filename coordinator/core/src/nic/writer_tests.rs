@@ -148,7 +148,7 @@ impl Bench {
     }
 
     fn want(&mut self, wants: &[(IpAddr, Want)]) {
-        self.writer.want(wants.iter().cloned().collect(), BTreeMap::new());
+        self.writer.want(wants.iter().cloned().collect(), BTreeMap::new(), self.now);
     }
 
     fn want_present(&mut self, lasts: &[u8]) {
@@ -158,7 +158,7 @@ impl Bench {
 
     fn want_seal(&mut self, last: u8) {
         let seals = BTreeMap::from([(name(last), self.phase(last))]);
-        self.writer.want(BTreeMap::new(), seals);
+        self.writer.want(BTreeMap::new(), seals, self.now);
     }
 
     fn later(&mut self, ms: u64) {

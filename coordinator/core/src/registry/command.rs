@@ -136,8 +136,8 @@ pub enum Body {
         vip: VipName,
         /// The epoch of the grant.
         epoch: Epoch,
-        /// The lease of its present timers.
-        lease_ttl_ms: u64,
+        /// The entry that set the timers on which this was decided.
+        timing: Revision,
     },
     /// A body of a later version.
     Unknown(Value),

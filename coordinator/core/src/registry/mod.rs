@@ -59,6 +59,8 @@ pub struct Registry {
     pub leader: Option<NodeId>,
     /// The timers in force.
     pub timing: Timing,
+    /// Revision of the entry that set them.
+    pub timing_since: Revision,
     /// The nodes.
     pub nodes: BTreeMap<NodeId, Arc<NodeRecord>>,
     /// The VIPs, those being deleted included.
@@ -86,6 +88,7 @@ impl Default for Registry {
             term: Term(0),
             leader: None,
             timing: Timing::of(Profile::Standard),
+            timing_since: Revision(0),
             nodes: BTreeMap::new(),
             vips: BTreeMap::new(),
             logs: BTreeMap::new(),
@@ -140,8 +143,8 @@ impl Registry {
             Body::Step { vip, phase, step } => self.step(entry, vip, *phase, step),
             Body::Note { vip, id, note } => self.note(entry, vip, *id, note),
             Body::SetTiming { timing } => self.set_timing(entry, *timing),
-            Body::LowerLease { vip, epoch, lease_ttl_ms } => {
-                self.lower_lease(entry, vip, *epoch, *lease_ttl_ms)
+            Body::LowerLease { vip, epoch, timing } => {
+                self.lower_lease(entry, vip, *epoch, *timing)
             }
             Body::Unknown(_) => Err(Refused::UnknownCommand),
         }
@@ -219,6 +222,7 @@ impl Registry {
     fn set_timing(&mut self, entry: Entry<'_>, timing: Timing) -> Result<Applied, Refused> {
         timing.check().map_err(|error| Refused::InvalidTiming(error.to_string()))?;
         self.timing = timing;
+        self.timing_since = entry.revision;
         for record in self.vips.values_mut() {
             let lease = record.grant.grant().map(|grant| grant.lease_ttl_ms);
             if lease.is_some_and(|lease| lease < timing.lease_ttl_ms) {
@@ -239,13 +243,13 @@ impl Registry {
         entry: Entry<'_>,
         vip: &VipName,
         epoch: Epoch,
-        lease_ttl_ms: u64,
+        timing: Revision,
     ) -> Result<Applied, Refused> {
-        let current_ms = self.timing.lease_ttl_ms;
+        let (lease_ttl_ms, set_at) = (self.timing.lease_ttl_ms, self.timing_since);
         let record = self.vips.get_mut(vip).ok_or_else(|| Refused::VipNotFound(vip.clone()))?;
         let fits = record.grant.grant().is_some_and(|grant| grant.epoch == epoch);
-        // The timers may have been lengthened again since this was proposed.
-        if !fits || lease_ttl_ms != current_ms {
+        // The timers may have been lengthened, and shortened again, since this was proposed.
+        if !fits || timing != set_at {
             return Err(Refused::Stale);
         }
         let record = Arc::make_mut(record);

@@ -369,16 +369,18 @@ fn a_longer_lease_counts_at_once_and_a_shorter_one_per_grant() {
     let mut bench = Bench::held();
     let lease = |bench: &Bench| bench.v().grant.grant().map(|grant| grant.lease_ttl_ms);
     let set = |profile| Body::SetTiming { timing: Timing::of(profile) };
-    let lower =
-        |epoch, lease_ttl_ms| Body::LowerLease { vip: vip("v"), epoch: Epoch(epoch), lease_ttl_ms };
+    let lower = |epoch, timing| Body::LowerLease { vip: vip("v"), epoch: Epoch(epoch), timing };
     let stale = Applied::Refused(Refused::Stale);
     let phase = bench.v().phase;
+    bench.apply(set(Profile::Fast));
+    let outdated = bench.0.timing_since;
     bench.apply(set(Profile::Tolerant));
     assert_eq!(lease(&bench), Some(30_000));
     bench.apply(set(Profile::Fast));
     assert_eq!(lease(&bench), Some(30_000), "V4: grants under the old lease may be alive");
-    assert_eq!(bench.apply(lower(1, 10_000)), stale);
-    assert_eq!(bench.apply(lower(9, 4_000)), stale);
+    let present = bench.0.timing_since;
+    assert_eq!(bench.apply(lower(1, outdated)), stale, "decided under earlier timers");
+    assert_eq!(bench.apply(lower(9, present)), stale);
     assert_eq!(lease(&bench), Some(30_000));
     // A new epoch for the same node keeps the longer lease.
     bench.start(Some("b"), Request::default());
@@ -387,7 +389,7 @@ fn a_longer_lease_counts_at_once_and_a_shorter_one_per_grant() {
     bench.walk(&[grant_to("a")]);
     assert_eq!(lease(&bench), Some(30_000));
     let before = bench.v().phase;
-    assert_eq!(bench.apply(lower(2, 4_000)), Applied::Done);
+    assert_eq!(bench.apply(lower(2, present)), Applied::Done);
     assert_eq!((lease(&bench), bench.v().phase), (Some(4_000), before));
     assert!(before > phase);
     let bad = Timing { lease_ttl_ms: 1, ..Timing::of(Profile::Fast) };

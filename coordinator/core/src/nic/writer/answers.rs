@@ -36,6 +36,8 @@ impl NicWriter {
             self.updating_since = None;
             return;
         }
+        // What may not be read cannot be sealed either (L1).
+        self.seal_refused |= problem.kind == ProblemKind::Forbidden && !self.seals.is_empty();
         self.pause(now, problem, after, false);
     }
 

@@ -177,6 +177,8 @@ pub(crate) struct NicWriter {
     cleared: bool,
     last_unknown: Option<Clocks>,
     seal_refused: bool,
+    /// Since when a seal has been wanted without one that was accepted.
+    sealing_since: Option<Clocks>,
     /// A tag PATCH did not change the ETag: seal with a whole PUT.
     patch_seals_nothing: bool,
     /// How often in a row a write met another ETag than the one just read.
@@ -207,6 +209,7 @@ impl NicWriter {
             cleared: false,
             last_unknown: None,
             seal_refused: false,
+            sealing_since: None,
             patch_seals_nothing: false,
             changes_met: 0,
             sealing_from: None,
@@ -222,6 +225,7 @@ impl NicWriter {
         &mut self,
         wants: BTreeMap<IpAddr, Want>,
         seals: BTreeMap<VipName, Revision>,
+        now: Clocks,
     ) {
         if self.wants != wants {
             // A new wish of an address is tried at once.
@@ -231,6 +235,10 @@ impl NicWriter {
             }
             self.wants = wants;
         }
+        self.sealing_since = match self.sealing_since {
+            _ if seals.is_empty() || self.cleared => None,
+            since => since.or(Some(now)),
+        };
         self.seals = seals;
     }
 
@@ -294,11 +302,14 @@ impl NicWriter {
         if self.cleared || self.gone {
             return true;
         }
-        // Where a seal is refused for good only time helps (design.md §6, §11 b).
+        // Where a seal is refused for good, or has not come about for as long as the bound itself
+        // (throttled, Updating), only time helps (design.md §6, §11 b; L1).
         let last = self.last_unknown.unwrap_or(self.setup.elected_at);
         let bound = self.setup.write_window + self.setup.azure_max;
         let writing = matches!(self.activity, Activity::Writing { .. });
-        self.seal_refused && !writing && now.shortest_since(last) >= bound
+        let refused = self.seal_refused
+            || self.sealing_since.is_some_and(|since| now.shortest_since(since) >= bound);
+        refused && !writing && now.shortest_since(last) >= bound
     }
 
     /// The NIC does not exist.

@@ -84,6 +84,8 @@ impl NicWriter {
         let tries = self.paused.as_ref().map_or(0, |paused| paused.tries) + 1;
         let since = self.paused.as_ref().map_or(now, |paused| paused.since);
         let wait = after.unwrap_or_default().max(back_off(tries, RETRY_MAX));
+        // A failed read in between does not make a write's problem a read's.
+        let of_write = of_write || self.paused.as_ref().is_some_and(|paused| paused.of_write);
         self.paused = Some(Paused { problem, since, until: now.plus(wait), tries, of_write });
     }
 

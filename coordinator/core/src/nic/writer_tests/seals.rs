@@ -52,7 +52,7 @@ fn an_edit_that_is_due_makes_a_seal_needless() {
     let mut bench = Bench::new();
     let seals = BTreeMap::from([(name(111), bench.phase(111))]);
     let wants = BTreeMap::from([present(110, bench.phase(110))]);
-    bench.writer.want(wants, seals);
+    bench.writer.want(wants, seals, bench.now);
     bench.reads(nic("1", &[]));
     assert_eq!(bench.writes().method, Method::Put);
     bench.answer(ok(200, json!({})));
@@ -108,7 +108,7 @@ fn a_seal_that_is_throttled_is_tried_again_and_leaves_no_ticks_behind() {
     bench.later(200);
     bench.reads(nic("1", &[110]));
     assert_eq!(bench.tick(), vec![NicEffect::Round]);
-    bench.writer.want(BTreeMap::new(), BTreeMap::new());
+    bench.writer.want(BTreeMap::new(), BTreeMap::new(), bench.now);
     bench.writer.on_round(bench.now, None, &mut bench.next);
     bench.later(10_000);
     bench.quiet();

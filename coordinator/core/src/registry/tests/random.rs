@@ -62,8 +62,8 @@ fn body_of(rough: Rough, state: &Registry) -> Body {
             return Body::SetTiming { timing: Timing::of(all[usize::from(rough.node)]) };
         }
         5 => {
-            let lease_ttl_ms = state.timing.lease_ttl_ms + off;
-            return Body::LowerLease { vip: name, epoch, lease_ttl_ms };
+            let timing = Revision(state.timing_since.0 + off);
+            return Body::LowerLease { vip: name, epoch, timing };
         }
         6 => {
             let to = Some(node(names[usize::from(rough.node)]));
