@@ -12,11 +12,10 @@ use std::{
 
 use super::{args::Format, failure::Failure, json};
 
-/// Bold red, bold yellow, bold green.
+/// Bold red, bold green.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Paint {
     Bad,
-    Odd,
     Good,
 }
 
@@ -143,7 +142,6 @@ impl Output {
 fn paint(text: &str, colour: Paint, colours: bool) -> String {
     let code = match colour {
         Paint::Bad => "1;31",
-        Paint::Odd => "1;33",
         Paint::Good => "1;32",
     };
     if colours { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }

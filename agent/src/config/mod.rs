@@ -55,11 +55,6 @@ impl NodeConfig {
     pub(crate) fn timing(&self) -> Timing {
         Timing::of(self.profile)
     }
-
-    /// This node's own entry among the peers. `None` cannot happen after the checks.
-    pub(crate) fn own_peer(&self) -> Option<&Peer> {
-        self.peers.iter().find(|peer| peer.node == self.node)
-    }
 }
 
 /// Where a node listens.

@@ -73,7 +73,7 @@ fn a_good_file_gives_typed_values_and_defaults() {
     assert_eq!(config.data_dir, Path::new("/var/lib/vipfence"));
     assert_eq!(config.peers.len(), 3);
     assert_eq!(config.peers.last().map(|peer| peer.role), Some(Role::Witness));
-    assert_eq!(config.own_peer().map(|peer| peer.address.as_str()), Some("127.0.0.1:7600"));
+    assert_eq!(config.peers[0].address, "127.0.0.1:7600");
     assert_eq!(config.nics.first().map(|nic| nic.name.as_str()), Some("nic0"));
     assert_eq!(config.azure.arm, "http://127.0.0.1:8000");
     assert_eq!(config.azure.imds, "http://169.254.169.254");

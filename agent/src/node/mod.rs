@@ -5,7 +5,7 @@
 //!            nudge, health, stop            +--------+  heartbeats   BeatTransport
 //!   handle ------------------------------> |        | ------------> (to the leader)
 //!          <------------------------------ |  loop  |  OS calls      AddressDriver
-//!            view, changes, events          |        | ------------> (in order)
+//!            view, changes                  |        | ------------> (in order)
 //!                                           +--------+  flushes       NodeState
 //!                                             owns the Holder ------> (in order)
 //! ```
@@ -23,8 +23,8 @@ mod transport;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, broadcast, mpsc, watch};
-use vipfence_agent_core::{Event, Holder, Input, LocalView, Start};
+use tokio::sync::{Notify, mpsc, watch};
+use vipfence_agent_core::{Holder, Input, LocalView, Start};
 use vipfence_types::{BootId, ClusterName, NicRecord, NodeId};
 
 pub(crate) use self::transport::{BeatError, BeatTransport};
@@ -34,8 +34,6 @@ use self::state::{NodeState, Remembered};
 use crate::clock::ClockSource;
 use crate::os::{AddressDriver, OsError};
 
-/// How many events a slow listener may be behind.
-const EVENTS_KEPT: usize = 256;
 /// How many inputs may wait. Whoever sends more waits.
 const INPUTS_KEPT: usize = 256;
 
@@ -78,7 +76,6 @@ pub(crate) struct NodeHandle {
     inputs: mpsc::Sender<Input>,
     nudged: Arc<Notify>,
     changes: watch::Receiver<LocalView>,
-    events: broadcast::Sender<Event>,
 }
 
 /// Starts nodes.
@@ -112,7 +109,6 @@ impl NodeRunner {
             inputs,
             nudged: Arc::default(),
             changes,
-            events: broadcast::Sender::new(EVENTS_KEPT),
         };
         let workings = runner::Workings {
             boot: config.boot,
@@ -135,13 +131,9 @@ impl NodeHandle {
     }
 
     /// The view whenever it changes by more than the time that is left.
+    #[cfg(test)]
     pub(crate) fn changes(&self) -> watch::Receiver<LocalView> {
         self.changes.clone()
-    }
-
-    /// What happens from now on.
-    pub(crate) fn events(&self) -> broadcast::Receiver<Event> {
-        self.events.subscribe()
     }
 
     /// The leader has news: beat at once. Never waits, and many are one.

@@ -126,11 +126,7 @@ impl Runner {
                     self.ask_disk(DiskCall::Spend { call, vip, addresses, epoch })
                 }
                 Effect::PersistHighest { epoch } => self.ask_disk(DiskCall::See(epoch)),
-                Effect::Event(event) => {
-                    journal::write(&event);
-                    // Nobody may be listening.
-                    let _listeners = self.handle.events.send(event);
-                }
+                Effect::Event(event) => journal::write(&event),
                 Effect::Stopped => tracing::info!("the node has stopped"),
             }
         }
