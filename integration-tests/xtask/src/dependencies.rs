@@ -85,15 +85,10 @@ fn bans(bans: &[Ban], built: &BTreeSet<Built>) -> Vec<String> {
     }
     let mut complaints = Vec::new();
     for ban in bans {
-        let found = versions
-            .get(ban.name.as_str())
-            .map_or(&[][..], Vec::as_slice);
+        let found = versions.get(ban.name.as_str()).map_or(&[][..], Vec::as_slice);
         let limit = usize::from(ban.deny_multiple_versions);
         if found.len() > limit {
-            let reason = ban
-                .reason
-                .as_deref()
-                .unwrap_or("one version of it is enough");
+            let reason = ban.reason.as_deref().unwrap_or("one version of it is enough");
             complaints.push(format!(
                 "{} {}: {reason}; see: cargo tree --target all --all-features --invert {}",
                 ban.name,
@@ -142,12 +137,8 @@ fn sources(lock: &str) -> Result<Vec<String>> {
         .filter(|(source, _)| source.starts_with("registry+"))
         .max_by_key(|(_, names)| names.len())
         .map(|(source, _)| *source);
-    let odd = by_source
-        .iter()
-        .filter(|(source, _)| Some(**source) != usual);
-    Ok(odd
-        .map(|(source, names)| format!("{} from {source}", names.join(", ")))
-        .collect())
+    let odd = by_source.iter().filter(|(source, _)| Some(**source) != usual);
+    Ok(odd.map(|(source, names)| format!("{} from {source}", names.join(", "))).collect())
 }
 
 #[cfg(test)]
@@ -155,11 +146,7 @@ mod tests {
     use super::*;
 
     fn ban(name: &str, deny_multiple_versions: bool) -> Ban {
-        Ban {
-            name: name.to_owned(),
-            reason: None,
-            deny_multiple_versions,
-        }
+        Ban { name: name.to_owned(), reason: None, deny_multiple_versions }
     }
 
     #[test]
@@ -170,12 +157,7 @@ mod tests {
             ("rustls", "v0.23.0", "MIT"),
             ("tokio", "v1.0.0", "MIT"),
         ]);
-        let rules = [
-            ban("ring", false),
-            ban("rustls", true),
-            ban("tokio", true),
-            ban("x", false),
-        ];
+        let rules = [ban("ring", false), ban("rustls", true), ban("tokio", true), ban("x", false)];
         let complaints = bans(&rules, &built);
         assert_eq!(complaints.len(), 2, "{complaints:?}");
         assert!(complaints[0].starts_with("ring v0.17.0: "));
@@ -201,10 +183,7 @@ mod tests {
             ]
             "#,
         );
-        assert_eq!(
-            complaints.unwrap(),
-            ["forked from git+https://example.org/forked#0"]
-        );
+        assert_eq!(complaints.unwrap(), ["forked from git+https://example.org/forked#0"]);
     }
 
     #[test]

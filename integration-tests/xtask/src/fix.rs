@@ -22,13 +22,7 @@ const STEPS: &[Step] = &[
             ],
         },
     },
-    Step {
-        name: "format",
-        work: Work::Cargo {
-            env: &[],
-            args: &["fmt", "--all"],
-        },
-    },
+    Step { name: "format", work: Work::Cargo { env: &[], args: &["fmt", "--all"] } },
 ];
 
 /// Runs all repairs.

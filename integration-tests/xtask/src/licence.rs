@@ -10,15 +10,8 @@
 /// Whether the terms that `allows` says yes to are enough for this expression. One that cannot
 /// be read permits nothing.
 pub(crate) fn permits(expression: &str, allows: &dyn Fn(&str) -> bool) -> bool {
-    let spaced = expression
-        .replace('(', " ( ")
-        .replace(')', " ) ")
-        .replace('/', " OR ");
-    let mut reader = Reader {
-        words: spaced.split_whitespace().collect(),
-        at: 0,
-        allows,
-    };
+    let spaced = expression.replace('(', " ( ").replace(')', " ) ").replace('/', " OR ");
+    let mut reader = Reader { words: spaced.split_whitespace().collect(), at: 0, allows };
     let verdict = reader.any();
     reader.at == reader.words.len() && verdict == Some(true)
 }

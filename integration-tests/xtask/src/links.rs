@@ -40,11 +40,7 @@ fn targets(text: &str) -> Vec<(usize, &str)> {
         if trimmed.starts_with("```") || trimmed.starts_with("~~~") {
             fenced = !fenced;
         } else if !fenced {
-            found.extend(
-                line_targets(line)
-                    .into_iter()
-                    .map(|target| (index + 1, target)),
-            );
+            found.extend(line_targets(line).into_iter().map(|target| (index + 1, target)));
         }
     }
     found
@@ -108,18 +104,12 @@ See [a](docs/a.md#part), [`b`](b.rs \"title\") and [web](https://example.org/c).
 [label]: ../d.md
 [mail](mailto:someone@example.org)
 ";
-        assert_eq!(
-            targets(text),
-            [(1, "docs/a.md"), (1, "b.rs"), (6, "../d.md")]
-        );
+        assert_eq!(targets(text), [(1, "docs/a.md"), (1, "b.rs"), (6, "../d.md")]);
     }
 
     #[test]
     fn dots_are_resolved() {
-        assert_eq!(
-            tidy(Path::new("/r/docs/./adr/../../LICENSE")),
-            Path::new("/r/LICENSE")
-        );
+        assert_eq!(tidy(Path::new("/r/docs/./adr/../../LICENSE")), Path::new("/r/LICENSE"));
         assert_eq!(tidy(Path::new("/r/../x")), Path::new("/x"));
     }
 }

@@ -1,8 +1,7 @@
 //! The project's own commands: `cargo xtask <command>`.
 //!
 //! `verify` only reads and is what CI runs; `fix` writes. Neither runs the tests: those are
-//! plain `cargo test`, as the README says. Benchmarks come as further subcommands, each in a
-//! module of its own.
+//! plain `cargo test`, as the README says. `bench` measures.
 
 #![allow(
     clippy::print_stdout,
@@ -15,6 +14,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod bench;
 mod dependencies;
 mod fix;
 mod licence;
@@ -40,12 +40,16 @@ enum Command {
     Verify(verify::Args),
     /// Format the code and apply what clippy can repair by itself
     Fix,
+    /// Measure what is promised, with release builds, and print it beside the promise
+    #[command(subcommand)]
+    Bench(bench::What),
 }
 
 fn main() -> ExitCode {
     let outcome = Workspace::find().and_then(|workspace| match Cli::parse().command {
         Command::Verify(args) => verify::run(&workspace, &args),
         Command::Fix => fix::run(&workspace),
+        Command::Bench(what) => bench::run(&what),
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

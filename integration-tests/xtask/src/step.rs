@@ -17,17 +17,11 @@ pub(crate) struct Step {
 /// What a step does.
 pub(crate) enum Work {
     /// `cargo <args>` with these environment variables on top; its output goes to the terminal.
-    Cargo {
-        env: &'static [(&'static str, &'static str)],
-        args: &'static [&'static str],
-    },
+    Cargo { env: &'static [(&'static str, &'static str)], args: &'static [&'static str] },
     /// A check of our own: its complaints, one a line. None means that it passed.
     Check(fn(&Workspace) -> Result<Vec<String>>),
     /// As `Cargo`, for a subcommand that a machine may lack.
-    OptionalCargo {
-        args: &'static [&'static str],
-        how_to_get_it: &'static str,
-    },
+    OptionalCargo { args: &'static [&'static str], how_to_get_it: &'static str },
 }
 
 /// How a step ended.
@@ -50,12 +44,7 @@ pub(crate) fn run_all<'a>(
         let start = Instant::now();
         let outcome = run(workspace, &step.work);
         let took = start.elapsed();
-        println!(
-            "== {}: {} after {}",
-            step.name,
-            label(outcome),
-            seconds(took)
-        );
+        println!("== {}: {} after {}", step.name, label(outcome), seconds(took));
         rows.push((step, outcome, took));
     }
 
@@ -65,24 +54,15 @@ pub(crate) fn run_all<'a>(
             Outcome::Failed => format!("; again with: {}", again(step)),
             Outcome::Passed | Outcome::Absent => String::new(),
         };
-        println!(
-            "{:<24} {:>8}  {}{hint}",
-            step.name,
-            seconds(*took),
-            label(*outcome)
-        );
+        println!("{:<24} {:>8}  {}{hint}", step.name, seconds(*took), label(*outcome));
     }
-    rows.iter()
-        .all(|(_, outcome, _)| *outcome != Outcome::Failed)
+    rows.iter().all(|(_, outcome, _)| *outcome != Outcome::Failed)
 }
 
 fn run(workspace: &Workspace, work: &Work) -> Outcome {
     match work {
         Work::Cargo { env, args } => run_cargo(workspace, env, args),
-        Work::OptionalCargo {
-            args,
-            how_to_get_it,
-        } => {
+        Work::OptionalCargo { args, how_to_get_it } => {
             if subcommand_exists(args[0]) {
                 run_cargo(workspace, &[], args)
             } else {
@@ -108,11 +88,7 @@ fn run(workspace: &Workspace, work: &Work) -> Outcome {
 
 fn run_cargo(workspace: &Workspace, env: &[(&str, &str)], args: &[&str]) -> Outcome {
     println!("{}", command_line(env, args));
-    let status = workspace
-        .command(cargo())
-        .args(args)
-        .envs(env.iter().copied())
-        .status();
+    let status = workspace.command(cargo()).args(args).envs(env.iter().copied()).status();
     match status {
         Ok(status) if status.success() => Outcome::Passed,
         Ok(_) => Outcome::Failed,
@@ -125,9 +101,7 @@ fn run_cargo(workspace: &Workspace, env: &[(&str, &str)], args: &[&str]) -> Outc
 
 /// What to type to run the same by hand.
 pub(crate) fn command_line(env: &[(&str, &str)], args: &[&str]) -> String {
-    let variables = env
-        .iter()
-        .map(|(name, value)| format!("{name}=\"{value}\" "));
+    let variables = env.iter().map(|(name, value)| format!("{name}=\"{value}\" "));
     format!("{}cargo {}", variables.collect::<String>(), args.join(" "))
 }
 

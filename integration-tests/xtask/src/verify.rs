@@ -11,25 +11,10 @@ use crate::{dependencies, links, walls};
 
 /// Quick ones first.
 const STEPS: &[Step] = &[
-    Step {
-        name: "format",
-        work: Work::Cargo {
-            env: &[],
-            args: &["fmt", "--all", "--check"],
-        },
-    },
-    Step {
-        name: "links",
-        work: Work::Check(links::check),
-    },
-    Step {
-        name: "walls",
-        work: Work::Check(walls::check),
-    },
-    Step {
-        name: "dependencies",
-        work: Work::Check(dependencies::check),
-    },
+    Step { name: "format", work: Work::Cargo { env: &[], args: &["fmt", "--all", "--check"] } },
+    Step { name: "links", work: Work::Check(links::check) },
+    Step { name: "walls", work: Work::Check(walls::check) },
+    Step { name: "dependencies", work: Work::Check(dependencies::check) },
     Step {
         // A second opinion: `dependencies` holds the same file by itself. That is why a machine
         // without the tool passes, in CI too; building it takes minutes.
@@ -43,15 +28,7 @@ const STEPS: &[Step] = &[
         name: "clippy",
         work: Work::Cargo {
             env: &[],
-            args: &[
-                "clippy",
-                "--workspace",
-                "--all-targets",
-                "--locked",
-                "--",
-                "-D",
-                "warnings",
-            ],
+            args: &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"],
         },
     },
     Step {
@@ -75,13 +52,7 @@ const STEPS: &[Step] = &[
         name: "doc",
         work: Work::Cargo {
             env: &[("RUSTDOCFLAGS", "-D warnings")],
-            args: &[
-                "doc",
-                "--workspace",
-                "--no-deps",
-                "--document-private-items",
-                "--locked",
-            ],
+            args: &["doc", "--workspace", "--no-deps", "--document-private-items", "--locked"],
         },
     },
 ];
@@ -99,10 +70,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     for name in &args.only {
         if !STEPS.iter().any(|step| step.name == name) {
             let names: Vec<&str> = STEPS.iter().map(|step| step.name).collect();
-            bail!(
-                "no step is called `{name}`; the steps are {}",
-                names.join(", ")
-            );
+            bail!("no step is called `{name}`; the steps are {}", names.join(", "));
         }
     }
     let chosen = STEPS

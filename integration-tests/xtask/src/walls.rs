@@ -30,16 +30,8 @@ const JSON: &[&str] = &["itoa", "memchr", "serde_json", "zmij"];
 /// Each pure crate, its folder, and everything it may reach besides itself.
 const PURE: &[(&str, &str, &[&[&str]])] = &[
     ("vipfence-types", "coordinator/types", &[PLAIN]),
-    (
-        "vipfence-coordinator-core",
-        "coordinator/core",
-        &[PLAIN, JSON, &["vipfence-types"]],
-    ),
-    (
-        "vipfence-agent-core",
-        "agent/core",
-        &[PLAIN, &["vipfence-types"]],
-    ),
+    ("vipfence-coordinator-core", "coordinator/core", &[PLAIN, JSON, &["vipfence-types"]]),
+    ("vipfence-agent-core", "agent/core", &[PLAIN, &["vipfence-types"]]),
 ];
 
 /// What a pure crate does not name outside its tests, and why.
@@ -123,10 +115,8 @@ fn pure_sources(workspace: &Workspace, folder: &str, complaints: &mut Vec<String
         for (number, line) in production_lines(&text) {
             for (word, why) in IMPURE {
                 if line.contains(word) {
-                    complaints.push(format!(
-                        "{}:{number}: names {word}: {why}",
-                        workspace.name(&path)
-                    ));
+                    complaints
+                        .push(format!("{}:{number}: names {word}: {why}", workspace.name(&path)));
                 }
             }
         }
@@ -176,17 +166,13 @@ fn simulator_manifests(workspace: &Workspace, complaints: &mut Vec<String>) -> R
         for dependency in package.dependencies.iter().filter(|d| d.path.is_some()) {
             let (from, to) = (&package.name, &dependency.name);
             if from == SIMULATOR {
-                complaints.push(format!(
-                    "{from} depends on {to}: it depends on nothing of ours"
-                ));
+                complaints.push(format!("{from} depends on {to}: it depends on nothing of ours"));
             }
             if to == SIMULATOR && from != SIMULATOR_USER {
                 complaints.push(format!("{from} depends on {to}: only {SIMULATOR_USER} may"));
             }
             if to == SIMULATOR && !dependency.optional {
-                complaints.push(format!(
-                    "{from} depends on {to} always: packages leave it out"
-                ));
+                complaints.push(format!("{from} depends on {to} always: packages leave it out"));
             }
         }
     }
@@ -195,16 +181,16 @@ fn simulator_manifests(workspace: &Workspace, complaints: &mut Vec<String>) -> R
 
 fn simulator_sources(workspace: &Workspace, complaints: &mut Vec<String>) -> Result<()> {
     let word = SIMULATOR.replace('-', "_");
+    let (path_of, import_of) = (format!("{word}::"), format!("use {word}"));
     for path in workspace.files("", "rs")? {
         let allowed = path.starts_with(workspace.path(SIMULATOR))
-            || SIMULATOR_USER_FILES
-                .iter()
-                .any(|file| path.starts_with(workspace.path(file)));
+            || SIMULATOR_USER_FILES.iter().any(|file| path.starts_with(workspace.path(file)));
         if allowed {
             continue;
         }
         for (index, line) in read(&path)?.lines().enumerate() {
-            if line.contains(&word) && !line.trim_start().starts_with("//") {
+            let names = line.contains(&path_of) || line.contains(&import_of);
+            if names && !line.trim_start().starts_with("//") {
                 complaints.push(format!(
                     "{}:{}: names {word}: only agent/src/dev may",
                     workspace.name(&path),
@@ -228,9 +214,6 @@ mod tests {
     fn comments_and_the_tests_below_do_not_count_as_production() {
         let text = "use a;\n    // std::fs\n/// std::fs\nfn f() {}\n#[cfg(test)]\nmod tests {\nstd";
         let lines: Vec<_> = production_lines(text).collect();
-        assert_eq!(
-            lines,
-            [(1, "use a;"), (4, "fn f() {}"), (5, "#[cfg(test)]")]
-        );
+        assert_eq!(lines, [(1, "use a;"), (4, "fn f() {}"), (5, "#[cfg(test)]")]);
     }
 }

@@ -16,18 +16,9 @@ impl Workspace {
     /// The workspace that this program was built from.
     pub(crate) fn find() -> Result<Workspace> {
         let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let root = here
-            .ancestors()
-            .nth(2)
-            .context("xtask lies two folders below the root")?;
-        ensure!(
-            root.join("Cargo.lock").is_file(),
-            "no Cargo.lock in {}",
-            root.display()
-        );
-        Ok(Workspace {
-            root: root.to_path_buf(),
-        })
+        let root = here.ancestors().nth(2).context("xtask lies two folders below the root")?;
+        ensure!(root.join("Cargo.lock").is_file(), "no Cargo.lock in {}", root.display());
+        Ok(Workspace { root: root.to_path_buf() })
     }
 
     /// A path below the root.
@@ -58,11 +49,7 @@ impl Workspace {
 
     /// What `cargo <args>` prints.
     pub(crate) fn cargo_output(&self, args: &[&str]) -> Result<String> {
-        let output = self
-            .command(cargo())
-            .args(args)
-            .output()
-            .context("cargo does not start")?;
+        let output = self.command(cargo()).args(args).output().context("cargo does not start")?;
         ensure!(
             output.status.success(),
             "`cargo {}` failed:\n{}",

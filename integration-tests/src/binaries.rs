@@ -1,0 +1,99 @@
+//! The programs under test, built once by the cargo that runs the tests.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use serde::Deserialize;
+
+/// How they are built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    /// `cargo build`
+    Dev,
+    /// `cargo build --release`
+    Release,
+}
+
+impl Profile {
+    /// The one that this harness was built with: cargo then has all dependencies already.
+    #[must_use]
+    pub fn of_this_process() -> Self {
+        if cfg!(debug_assertions) { Self::Dev } else { Self::Release }
+    }
+}
+
+/// Where the programs are.
+#[derive(Clone, Debug)]
+pub struct Binaries {
+    /// The product. `VIPFENCE_BIN` names another one.
+    pub vipfence: PathBuf,
+    /// The simulator as a program of its own.
+    pub azure_sim: PathBuf,
+}
+
+static BUILT: OnceLock<Result<Binaries, String>> = OnceLock::new();
+
+/// One line of what cargo prints with `--message-format=json`.
+#[derive(Deserialize)]
+struct Message {
+    executable: Option<PathBuf>,
+}
+
+impl Binaries {
+    /// Builds both, the first time.
+    ///
+    /// # Panics
+    /// If they do not build.
+    #[must_use]
+    pub fn get() -> &'static Self {
+        Self::of(Profile::of_this_process())
+    }
+
+    /// The same in a given profile. The first call of a process decides for all of them.
+    ///
+    /// # Panics
+    /// If they do not build.
+    #[must_use]
+    pub fn of(profile: Profile) -> &'static Self {
+        let built = BUILT.get_or_init(|| {
+            let mut built = build(profile)?;
+            if let Some(given) = std::env::var_os("VIPFENCE_BIN") {
+                built.vipfence = given.into();
+            }
+            Ok(built)
+        });
+        built.as_ref().unwrap_or_else(|why| panic!("no programs to test: {why}"))
+    }
+}
+
+fn build(profile: Profile) -> Result<Binaries, String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.current_dir(root).args(["build", "--locked", "--message-format=json"]);
+    command.args(["--package", "vipfence", "--package", "azure-sim", "--bins"]);
+    if profile == Profile::Release {
+        command.arg("--release");
+    }
+    // Build scripts look at such variables and would run again, for us and for the next cargo.
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&name);
+        }
+    }
+    let output = command.stderr(Stdio::inherit()).output();
+    let output = output.map_err(|error| format!("cargo does not start: {error}"))?;
+    if !output.status.success() {
+        return Err("they do not build; cargo says why".to_owned());
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    let found = |name: &str| {
+        let programs =
+            text.lines().filter_map(|line| serde_json::from_str::<Message>(line).ok()?.executable);
+        let mut named = programs.filter(|path| path.file_stem().is_some_and(|stem| stem == name));
+        named.next().ok_or_else(|| format!("cargo has built no program {name}"))
+    };
+    Ok(Binaries { vipfence: found("vipfence")?, azure_sim: found("azure-sim")? })
+}
