@@ -42,6 +42,17 @@ macro_rules! at_leader {
     };
 }
 
+/// Gives a request an id if the caller gave none, and says what it asks for without the id.
+macro_rules! identify {
+    ($method:literal, $call:expr, $message:ident) => {{
+        let id = convert::request_id(&$message.request_id)?;
+        $message.request_id.clear();
+        let asked = convert::request($method, &id, &$message, &$call.caller);
+        $message.request_id = id.to_string();
+        (id, asked)
+    }};
+}
+
 impl Api {
     /// Asks the machine; the state is the one in which it was applied.
     async fn ask(&self, ask: Ask, id: &RequestId) -> Result<(Arc<Registry>, Applied), Status> {
@@ -236,10 +247,7 @@ impl VipService for Api {
     ) -> Result<Response<v1::Vip>, Status> {
         let call = Call::of(&request);
         let mut message = request.into_inner();
-        let id = convert::request_id(&message.request_id)?;
-        message.request_id.clear();
-        let asked = convert::request("CreateVip", &id, &message, &call.caller);
-        message.request_id = id.to_string();
+        let (id, asked) = identify!("CreateVip", call, message);
         let here = || self.create_here(&message, &id, asked.clone());
         at_leader!(self, call, Some(&id), message, create_vip, here()).map(Response::new)
     }
@@ -250,10 +258,7 @@ impl VipService for Api {
     ) -> Result<Response<v1::Vip>, Status> {
         let call = Call::of(&request);
         let mut message = request.into_inner();
-        let id = convert::request_id(&message.request_id)?;
-        message.request_id.clear();
-        let asked = convert::request("UpdateVip", &id, &message, &call.caller);
-        message.request_id = id.to_string();
+        let (id, asked) = identify!("UpdateVip", call, message);
         let here = || self.update_here(&message, &id, asked.clone());
         at_leader!(self, call, Some(&id), message, update_vip, here()).map(Response::new)
     }
@@ -264,10 +269,7 @@ impl VipService for Api {
     ) -> Result<Response<v1::Move>, Status> {
         let call = Call::of(&request);
         let mut message = request.into_inner();
-        let id = convert::request_id(&message.request_id)?;
-        message.request_id.clear();
-        let asked = convert::request("DeleteVip", &id, &message, &call.caller);
-        message.request_id = id.to_string();
+        let (id, asked) = identify!("DeleteVip", call, message);
         let here = || self.set_intent_here(&message.name, Intent::Deleted, &id, asked.clone());
         at_leader!(self, call, Some(&id), message, delete_vip, here()).map(Response::new)
     }
@@ -278,10 +280,7 @@ impl VipService for Api {
     ) -> Result<Response<v1::Move>, Status> {
         let call = Call::of(&request);
         let mut message = request.into_inner();
-        let id = convert::request_id(&message.request_id)?;
-        message.request_id.clear();
-        let asked = convert::request("EnableVip", &id, &message, &call.caller);
-        message.request_id = id.to_string();
+        let (id, asked) = identify!("EnableVip", call, message);
         let here = || self.set_intent_here(&message.name, Intent::Held, &id, asked.clone());
         at_leader!(self, call, Some(&id), message, enable_vip, here()).map(Response::new)
     }
@@ -292,10 +291,7 @@ impl VipService for Api {
     ) -> Result<Response<v1::Move>, Status> {
         let call = Call::of(&request);
         let mut message = request.into_inner();
-        let id = convert::request_id(&message.request_id)?;
-        message.request_id.clear();
-        let asked = convert::request("DisableVip", &id, &message, &call.caller);
-        message.request_id = id.to_string();
+        let (id, asked) = identify!("DisableVip", call, message);
         let here = || self.set_intent_here(&message.name, Intent::Disabled, &id, asked.clone());
         at_leader!(self, call, Some(&id), message, disable_vip, here()).map(Response::new)
     }
@@ -306,10 +302,7 @@ impl VipService for Api {
     ) -> Result<Response<v1::Move>, Status> {
         let call = Call::of(&request);
         let mut message = request.into_inner();
-        let id = convert::request_id(&message.request_id)?;
-        message.request_id.clear();
-        let asked = convert::request("MoveVip", &id, &message, &call.caller);
-        message.request_id = id.to_string();
+        let (id, asked) = identify!("MoveVip", call, message);
         let here = || self.move_vip_here(&message, &id, asked.clone());
         at_leader!(self, call, Some(&id), message, move_vip, here()).map(Response::new)
     }

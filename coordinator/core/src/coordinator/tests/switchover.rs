@@ -235,3 +235,44 @@ fn a_holder_that_is_no_candidate_any_more_is_not_asked_to_stay() {
     bench.agent("a").spent.insert(demo(), Epoch(40));
     assert!(bench.run_until(secs(20), |b| b.is_held_by("b")), "{}", bench.story());
 }
+
+#[test]
+fn an_exposed_nic_is_sealed_before_the_next_attach_too() {
+    let mut bench = exposed_b();
+    let fault = Fault::Answer(429, "RetryableError");
+    let patch = Rule { nic: "b-nic", method: Some(Method::Patch), fault, left: 8 };
+    bench.arm.rules.push(patch);
+    bench.intend(Intent::Disabled);
+    assert!(bench.run_until(secs(30), |b| b.saw("ended")), "{}", bench.story());
+    assert!(bench.vip().exposed.contains(&nic_of("b")), "{}", bench.story());
+    bench.sights.clear();
+    bench.intend(Intent::Held);
+    assert!(bench.run_until(secs(120), |b| b.vip().is_held()), "{}", bench.story());
+    assert!(bench.when("Patch b-nic 200") < bench.when("begin attach"), "{}", bench.story());
+}
+
+#[test]
+fn a_move_that_is_taken_back_in_time_writes_nothing() {
+    let mut bench = Bench::held_by_a();
+    bench.move_to("b");
+    assert!(bench.run_until(secs(10), |b| b.saw("begin detach")), "{}", bench.story());
+    bench.move_to("a");
+    assert!(bench.run_until(secs(20), |b| b.is_held_by("a")), "{}", bench.story());
+    assert!(!bench.saw("Put") && !bench.saw("a drops"), "{}", bench.story());
+}
+
+#[test]
+fn a_superseded_attach_is_not_sent_while_the_next_target_is_looked_at() {
+    let mut bench = Bench::held_by_a();
+    let slow = |nic, method, left| {
+        let fault = Fault::Answer(429, "RetryableError");
+        Rule { nic, method: Some(method), fault, left }
+    };
+    bench.arm.rules.push(slow("b-nic", Method::Put, 6));
+    bench.move_to("b");
+    assert!(bench.run_until(secs(10), |b| b.saw("begin attach b")), "{}", bench.story());
+    bench.arm.rules.push(slow("c-nic", Method::Get, 8));
+    bench.move_to("c");
+    assert!(bench.run_until(secs(60), |b| b.is_held_by("c")), "{}", bench.story());
+    assert!(!bench.saw("Put b-nic 200"), "{}", bench.story());
+}

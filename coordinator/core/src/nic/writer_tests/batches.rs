@@ -130,3 +130,74 @@ fn a_nic_that_stays_failed_is_not_written_in_a_hot_loop() {
     });
     assert!((3..=20).contains(&puts), "{puts} PUTs");
 }
+
+#[test]
+fn a_put_that_names_a_missing_resource_is_tried_again_at_a_bounded_pace() {
+    let mut bench = Bench::new();
+    bench.want_present(&[110]);
+    // The NIC is there; the public IP that belongs to the address is not.
+    let puts = puts_in_a_minute(&mut bench, |_, request| match request.method {
+        Method::Get => nic("1", &[]),
+        Method::Put | Method::Patch => error(404, "NotFound", "Resource /pip not found."),
+    });
+    assert!((5..=20).contains(&puts), "{puts} PUTs");
+}
+
+#[test]
+fn a_write_that_azure_accepts_and_forgets_is_repeated_at_a_bounded_pace() {
+    let mut bench = Bench::new();
+    bench.want_present(&[110]);
+    let puts = puts_in_a_minute(&mut bench, |_, request| match request.method {
+        Method::Get => nic("1", &[]),
+        Method::Put | Method::Patch => ok(200, json!({})),
+    });
+    assert!((5..=20).contains(&puts), "{puts} PUTs");
+}
+
+#[test]
+fn a_refusal_of_what_is_no_longer_wanted_leaves_no_ticks_behind() {
+    let mut bench = Bench::new();
+    bench.want_present(&[110]);
+    bench.reads(nic("1", &[]));
+    bench.writes();
+    bench.want(&[]);
+    bench.answer(error(400, "SomethingBad", ""));
+    bench.reads(nic("1", &[]));
+    bench.later(10_000);
+    bench.quiet();
+    assert_eq!(bench.writer.wake_in(bench.now), None);
+    assert_eq!(bench.writer.problem(ip(110)), None);
+}
+
+#[test]
+fn a_wait_that_azure_asked_for_outlives_a_change_of_the_wants() {
+    let mut bench = Bench::new();
+    bench.want_present(&[110]);
+    bench.reads(nic("1", &[]));
+    bench.writes();
+    let mut throttled = error(429, "SubscriptionRequestsThrottled", "");
+    if let Ok(answer) = &mut throttled {
+        answer.headers.insert("retry-after".into(), "7".into());
+    }
+    bench.answer(throttled);
+    bench.want_present(&[110, 111]);
+    bench.quiet();
+    bench.later(6_999);
+    bench.quiet();
+    bench.later(1);
+    bench.reads(nic("1", &[]));
+    assert_eq!(addresses(bench.writes().body.as_ref()).len(), 2);
+}
+
+#[test]
+fn a_back_off_of_our_own_ends_when_something_else_is_wanted() {
+    let mut bench = Bench::new();
+    bench.want_present(&[110]);
+    bench.reads(nic("1", &[]));
+    bench.writes();
+    bench.answer(error(409, "AnotherOperationInProgress", ""));
+    bench.quiet();
+    bench.want_present(&[110, 111]);
+    bench.reads(nic("1", &[]));
+    assert_eq!(addresses(bench.writes().body.as_ref()).len(), 2);
+}

@@ -114,3 +114,48 @@ fn a_seal_that_is_throttled_is_tried_again_and_leaves_no_ticks_behind() {
     bench.quiet();
     assert_eq!(bench.writer.wake_in(bench.now), None);
 }
+
+#[test]
+fn the_bound_holds_on_when_nobody_asks_for_the_seal_any_more() {
+    let mut bench = Bench::new();
+    bench.want_seal(110);
+    bench.reads(ok(200, nic_in("Updating", "1", &[110])));
+    bench.later(301_000);
+    assert!(bench.cleared(), "it never came to rest");
+    // The Mover asks no more for a seal of a NIC that counts as cleared.
+    bench.want(&[]);
+    assert!(bench.cleared());
+}
+
+#[test]
+fn a_nic_that_could_not_be_read_for_a_while_is_sealed_once_it_can_be() {
+    let mut bench = Bench::new();
+    bench.want_seal(110);
+    bench.reads(error(403, "AuthorizationFailed", ""));
+    assert!(!bench.cleared());
+    bench.later(200);
+    bench.reads(nic("1", &[110]));
+    assert_eq!(bench.writes().method, Method::Patch);
+}
+
+#[test]
+fn an_accepted_write_ends_a_refusal_of_seals() {
+    let mut bench = Bench::new();
+    bench.want_seal(110);
+    bench.reads(nic("1", &[]));
+    bench.writes();
+    bench.answer(error(409, "ScopeLocked", ""));
+    // The lock is gone.
+    bench.want_present(&[110]);
+    bench.reads(nic("1", &[]));
+    bench.writes();
+    bench.answer(ok(200, json!({})));
+    bench.reads(nic("2", &[110]));
+    bench.want_present(&[110, 111]);
+    bench.writes();
+    bench.answer(lost());
+    bench.want_seal(110);
+    bench.later(200);
+    bench.reads(nic("2", &[110]));
+    assert_eq!(bench.writes().method, Method::Patch);
+}
