@@ -82,6 +82,7 @@ pub struct Coordinator {
     busy: BTreeMap<Purpose, Stage>,
     surveys: BTreeMap<AskId, (Survey, Body)>,
     /// Blocked reasons as last proposed.
+    told: BTreeMap<VipName, (MoveId, String, Option<u64>)>,
     /// Grants and releases that nodes were nudged about.
     nudged: BTreeMap<VipName, Revision>,
     next: u64,
@@ -105,6 +106,7 @@ impl Coordinator {
             proposals: BTreeMap::new(),
             busy: BTreeMap::new(),
             surveys: BTreeMap::new(),
+            told: BTreeMap::new(),
             nudged: BTreeMap::new(),
             next: 0,
             now,
@@ -178,6 +180,7 @@ impl Coordinator {
     fn stop_leading(&mut self) {
         self.mover.deposed();
         self.nics.clear();
+        self.told.clear();
         self.nudged.clear();
         let leader = self.leader.clone().filter(|leader| *leader != self.setup.node);
         for id in self.rounds.abandon() {
@@ -238,11 +241,6 @@ impl Coordinator {
             return;
         }
         match result {
-            // The plan was wrong, or the Registry cannot: the same plan again is no better, and
-            // must not run hot. What is merely stale is planned anew from what came in between.
-            Ok((_, Applied::Refused(refused))) if refused != Refused::Stale => {
-                self.busy.insert(purpose, Stage::Resting(self.now.plus(REPROPOSE)));
-            }
             Ok((index, _)) if index > self.applied => {
                 self.busy.insert(purpose, Stage::Catching(index));
             }

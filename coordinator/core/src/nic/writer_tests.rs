@@ -17,8 +17,7 @@ use super::{
     ProblemKind, SendBefore, Setup, Want, writer::OperationNews,
 };
 use crate::registry::{
-    Applied, AzureOperation, Body, COMMAND_FORMAT, Command, Founder, OperationKind, Registry,
-    Request,
+    Applied, Body, COMMAND_FORMAT, Command, Founder, OperationKind, Registry, Request,
 };
 
 const NIC: &str =

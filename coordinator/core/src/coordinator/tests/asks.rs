@@ -12,7 +12,7 @@ use crate::{
     ask::{Ask, AskError, Reply},
     coordinator::{AskId, BeatId, Confirmed, Coordinator, Effect, Input, RoundId, Setup},
     registry::{
-        Applied, Body, Command, Expect, Founder, Intent, Outcome, Phase, Refused, Registry, Request,
+        Applied, Body, Command, Expect, Founder, Outcome, Phase, Refused, Registry, Request,
     },
 };
 
@@ -287,50 +287,4 @@ fn without_a_nic_of_any_candidate_there_is_no_survey() {
     };
     let effects = machine.step(at(2), Input::Asked { id: AskId(1), ask });
     assert_eq!(effects, [Effect::Reply { id: AskId(1), reply: Err(AskError::NoNics) }]);
-}
-
-#[test]
-fn a_dry_run_of_a_move_to_the_holder_writes_nothing() {
-    let mut bench = Bench::held_by_a();
-    let id = bench.ask(move_ask(Some("a"), true));
-    let Ok(Reply::Plan(plan)) = bench.reply(id) else { panic!("no plan") };
-    assert_eq!((plan.phases, plan.writes), (vec![Phase::Held], vec![]));
-}
-
-#[test]
-fn a_dry_run_is_refused_where_the_move_would_be() {
-    let mut bench = Bench::held_by_a();
-    bench.intend(Intent::Disabled);
-    assert!(bench.run_until(secs(20), |b| b.saw("ended")), "{}", bench.story());
-    let id = bench.ask(move_ask(Some("b"), true));
-    assert_eq!(bench.reply(id), Err(AskError::Refused(Refused::VipDisabled(demo()))));
-}
-
-#[test]
-fn a_heartbeat_that_comes_before_the_cluster_is_founded_is_no_mistake_of_the_node() {
-    let mut machine = machine(false);
-    let empty = Arc::new(Registry::default());
-    machine.step(at(1), Input::Applied { index: 8, state: empty });
-    let effects = machine.step(at(2), beat(1, "b"));
-    let answer = Err(Refusal::NotLeader { leader: None });
-    assert_eq!(effects.first(), Some(&Effect::Answer { id: BeatId(1), answer }));
-}
-
-#[test]
-fn a_repeated_move_is_answered_also_when_the_vip_is_gone() {
-    let mut bench = Bench::held_by_a();
-    let ask = || {
-        let (vip, to, expect) = (demo(), Some(node("b")), Expect::default());
-        let id = Some("r1".into());
-        let request = Request { id, content: "to b".into(), caller: String::new() };
-        Ask::MoveVip { vip, to, expect, dry_run: false, force: false, request }
-    };
-    let id = bench.ask(ask());
-    let Ok(Reply::Applied { applied, .. }) = bench.reply(id) else { panic!("no move") };
-    assert!(bench.run_until(secs(20), |b| b.is_held_by("b")), "{}", bench.story());
-    bench.intend(Intent::Deleted);
-    assert!(bench.run_until(secs(20), |b| b.log.vip(&demo()).is_none()), "{}", bench.story());
-    let id = bench.ask(ask());
-    let Ok(Reply::Applied { applied: again, .. }) = bench.reply(id) else { panic!("no move") };
-    assert_eq!(again, applied);
 }

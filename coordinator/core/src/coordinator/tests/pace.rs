@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use vipfence_types::Epoch;
-
 use super::{
     arm::{Fault, Rule},
-    bench::{Bench, address, demo, secs},
+    bench::{Bench, address, secs},
 };
 use crate::{nic::Method, registry::Body};
 
@@ -106,25 +104,4 @@ fn operations_that_fail_for_ever_are_repeated_at_a_bounded_pace() {
     bench.arm.rules.push(rule("b-nic", Some(Method::Put), Fault::OperationFails));
     bench.kill("a");
     is_calm(&mut bench, 120, 250);
-}
-
-#[test]
-fn a_silent_target_is_not_granted_over_and_over() {
-    let mut bench = Bench::held_by_a();
-    bench.move_to("b");
-    assert!(bench.run_until(secs(10), |b| b.saw("begin detach")), "{}", bench.story());
-    for name in ["a", "b", "c"] {
-        bench.kill(name);
-    }
-    is_calm(&mut bench, 5, 20);
-    assert!(!bench.saw("grant b"), "{}", bench.story());
-}
-
-#[test]
-fn a_step_that_is_refused_is_proposed_again_at_a_bounded_pace() {
-    let mut bench = Bench::held_by_a();
-    // No epoch is above this one: every grant is refused.
-    bench.agent("c").spent.insert(demo(), Epoch(u64::MAX));
-    bench.move_to("b");
-    is_calm(&mut bench, 60 * 11, 40);
 }

@@ -154,14 +154,3 @@ fn a_slow_azure_slows_the_move_and_not_the_answers_to_heartbeats() {
     assert!(outage < secs(70), "{outage:?}");
     assert!(outage > Duration::from_secs(59), "it is about one operation");
 }
-
-#[test]
-fn why_a_move_is_stuck_is_told_in_every_phase() {
-    let mut bench = Bench::held_by_a();
-    bench.arm.remove_nic("b-nic");
-    bench.arm.remove_nic("c-nic");
-    bench.kill("a");
-    bench.run(secs(30));
-    assert!(bench.saw("over 1"), "{}", bench.story());
-    assert!(bench.blocked().contains("does not exist"), "{}", bench.story());
-}

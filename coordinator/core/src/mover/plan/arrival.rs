@@ -91,8 +91,9 @@ impl Facts<'_> {
         if !to.iter().all(settled) {
             return;
         }
-        if !self.sealed(record, decision) {
-            return;
+        self.seal_exposed(record, decision);
+        if let Some(nic) = decision.seals.first() {
+            return decision.wait(format!("sealing NIC {} first", nic.name()), None);
         }
         let (node, to) = (target.clone(), to.clone());
         decision.step(record, Step::BeginAttach { node, to, found: BTreeMap::new() });
@@ -119,9 +120,12 @@ impl Facts<'_> {
                 }
             }
             AzureTrack::Detached => {
-                if record.intent == Intent::Disabled || self.sealed(record, decision) {
+                self.seal_exposed(record, decision);
+                if record.intent == Intent::Disabled || decision.seals.is_empty() {
                     let cleared = self.cleared(record);
                     decision.step(record, Step::Ended { cleared });
+                } else if let Some(nic) = decision.seals.first() {
+                    decision.wait(format!("sealing NIC {} first", nic.name()), None);
                 }
             }
         }

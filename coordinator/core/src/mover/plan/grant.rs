@@ -25,11 +25,9 @@ impl Facts<'_> {
             |grant: &Granted| target == Some(&grant.node) && !self.is_silent_node(&grant.node);
         match &record.grant {
             GrantTrack::Over => {
-                // The target is granted as soon as Azure is being worked on, or needs no work. A
-                // silent one would lose it at once, again and again.
+                // The target is granted as soon as Azure is being worked on, or needs no work.
                 let begun = !matches!(record.azure, AzureTrack::Detached);
-                let may_take = |node: &&NodeId| ready && begun && !self.is_silent_node(node);
-                if let Some(node) = target.filter(may_take) {
+                if let Some(node) = target.filter(|_| ready && begun) {
                     self.grant(record, node, decision);
                 }
             }

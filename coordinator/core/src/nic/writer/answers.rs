@@ -36,6 +36,8 @@ impl NicWriter {
             self.updating_since = None;
             return;
         }
+        // What may not be read cannot be sealed either (L1).
+        self.seal_refused |= problem.kind == ProblemKind::Forbidden && !self.seals.is_empty();
         self.pause(now, problem, after, false);
     }
 
@@ -49,9 +51,6 @@ impl NicWriter {
             // H7: a tag PATCH that left the ETag alone has sealed nothing.
             self.cleared = before != document.etag();
             self.patch_seals_nothing = !self.cleared;
-        }
-        if self.cleared {
-            self.sealing_since = None;
         }
         let updating = document.provisioning() == Provisioning::Updating
             || document.configs().any(|config| {
@@ -88,14 +87,14 @@ impl NicWriter {
                 self.last_unknown = Some(now);
                 self.pause(now, problem, after, true);
             }
-            // The fresh document, which is read next in any case, decides. `Gone` may be another
-            // resource that the document names.
-            ProblemKind::Changed | ProblemKind::Gone => {
-                self.surprises += 1;
-                if self.surprises > 1 {
+            // The fresh document, which is read next in any case, decides.
+            ProblemKind::Changed => {
+                self.changes_met += 1;
+                if self.changes_met > 1 {
                     self.pause(now, problem, after, true);
                 }
             }
+            ProblemKind::Gone => {}
             ProblemKind::Later | ProblemKind::Unauthorized => self.pause(now, problem, after, true),
             ProblemKind::Forbidden => {
                 self.seal_refused |= sealing;
@@ -118,8 +117,7 @@ impl NicWriter {
         self.cleared = !matches!(sent.plan, Plan::Seal { whole: false, .. });
         self.stale = true;
         self.batch = usize::MAX;
-        self.surprises = 0;
-        self.seal_refused = false;
+        self.changes_met = 0;
         self.paused = None;
         let (kind, vips): (_, Vec<VipName>) = match sent.plan {
             Plan::Put { items, .. } => {
@@ -143,27 +141,19 @@ impl NicWriter {
         };
         let url = answer.headers.get("azure-asyncoperation").cloned().unwrap_or_default();
         let over = url.is_empty();
-        let started_ms = now.wall_us / 1_000;
         let news = OperationNews {
             kind,
             url: url.clone(),
             status: if over { "Succeeded" } else { "InProgress" }.to_owned(),
-            started_ms,
-            ended_ms: over.then_some(started_ms),
+            started_ms: now.wall_us / 1_000,
+            ended_ms: over.then_some(now.wall_us / 1_000),
         };
 
         effects.push(NicEffect::Operation { vips: vips.clone(), news });
         if !over {
-            self.operation = Some(Operation {
-                url,
-                kind,
-                vips,
-                started_ms,
-                started: now,
-                early_until: now.plus(EARLY_NOT_FOUND),
-                next_poll: now.plus(POLL_MIN),
-                misses: 0,
-            });
+            let next_poll = now.plus(POLL_MIN);
+            self.operation =
+                Some(Operation { url, kind, vips, started: now, next_poll, misses: 0 });
         }
     }
 
@@ -176,6 +166,7 @@ impl NicWriter {
         let Some(mut operation) = self.operation.take() else {
             return;
         };
+        let age = now.mono_since(operation.started);
         let wait = match result {
             Ok(answer) if answer.status == 200 => {
                 let status = answer.body.get("status").and_then(Value::as_str).unwrap_or_default();
@@ -194,13 +185,10 @@ impl NicWriter {
                         }
                         return self.ended(now, &operation, status, effects);
                     }
-                    _ => {
-                        operation.misses = 0;
-                        pace(now, operation.started)
-                    }
+                    _ => pace(now, operation.started),
                 }
             }
-            Ok(answer) if answer.status == 404 && operation.early_until.later_than(now) => {
+            Ok(answer) if answer.status == 404 && age < EARLY_NOT_FOUND => {
                 pace(now, operation.started)
             }
             // The URL is lost, or nobody answers there: the NIC itself says when it is no longer
@@ -229,13 +217,14 @@ impl NicWriter {
         effects: &mut Vec<NicEffect>,
     ) {
         self.stale = true;
+        let started_ms = operation.started.wall_us / 1_000;
         effects.push(NicEffect::Operation {
             vips: operation.vips.clone(),
             news: OperationNews {
                 kind: operation.kind,
                 url: operation.url.clone(),
                 status: status.to_owned(),
-                started_ms: operation.started_ms,
+                started_ms,
                 ended_ms: Some(now.wall_us / 1_000),
             },
         });

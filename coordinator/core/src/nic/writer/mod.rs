@@ -32,7 +32,7 @@ use super::{
     problem::{Problem, ProblemKind},
     wire::{HttpId, HttpRequest, HttpResult},
 };
-use crate::registry::{AzureOperation, OperationKind, Registry};
+use crate::registry::{OperationKind, Registry};
 
 /// The tag of ours on a NIC: its value changes with every seal.
 pub(crate) const TAG: &str = "vipfence";
@@ -45,8 +45,6 @@ const EARLY_NOT_FOUND: Duration = Duration::from_secs(10);
 const MAX_MISSES: u32 = 5;
 const RETRY_MIN: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(30);
-/// Reads are cheap, and a failover waits for one.
-const READ_RETRY_MAX: Duration = Duration::from_secs(5);
 const ATTACH_RETRY_MAX: Duration = Duration::from_secs(5);
 
 /// What a NicWriter needs to know once.
@@ -124,11 +122,7 @@ struct Operation {
     url: String,
     kind: OperationKind,
     vips: Vec<VipName>,
-    /// By which it is known again in the move's record.
-    started_ms: u64,
     started: Clocks,
-    /// Until then Azure may not know it yet.
-    early_until: Clocks,
     next_poll: Clocks,
     /// Polls in a row that said nothing.
     misses: u32,
@@ -154,8 +148,6 @@ struct Paused {
     problem: Problem,
     since: Clocks,
     until: Clocks,
-    /// Not before this, whatever else is wanted: Azure asked for it.
-    least: Clocks,
     tries: u32,
     /// A read that succeeds does not end it.
     of_write: bool,
@@ -185,12 +177,12 @@ pub(crate) struct NicWriter {
     cleared: bool,
     last_unknown: Option<Clocks>,
     seal_refused: bool,
-    /// Since when a seal has been wanted, and the NIC has not been cleared.
+    /// Since when a seal has been wanted without one that was accepted.
     sealing_since: Option<Clocks>,
     /// A tag PATCH did not change the ETag: seal with a whole PUT.
     patch_seals_nothing: bool,
-    /// How often in a row a write met another NIC than the one just read: another ETag, or none.
-    surprises: u32,
+    /// How often in a row a write met another ETag than the one just read.
+    changes_met: u32,
     /// ETag before a seal that is to be checked.
     sealing_from: Option<String>,
     seals_sent: u64,
@@ -219,7 +211,7 @@ impl NicWriter {
             seal_refused: false,
             sealing_since: None,
             patch_seals_nothing: false,
-            surprises: 0,
+            changes_met: 0,
             sealing_from: None,
             seals_sent: 0,
             batch: usize::MAX,
@@ -238,16 +230,15 @@ impl NicWriter {
         if self.wants != wants {
             // A new wish of an address is tried at once.
             self.items_paused.retain(|address, _| wants.get(address) == self.wants.get(address));
-            if let Some(paused) = self.paused.take_if(|paused| paused.of_write)
-                && paused.least.later_than(now)
-            {
-                self.paused = Some(Paused { until: paused.least, tries: 0, ..paused });
+            if self.paused.as_ref().is_some_and(|paused| paused.of_write) {
+                self.paused = None;
             }
             self.wants = wants;
         }
-        if !seals.is_empty() && !self.cleared {
-            self.sealing_since.get_or_insert(now);
-        }
+        self.sealing_since = match self.sealing_since {
+            _ if seals.is_empty() || self.cleared => None,
+            since => since.or(Some(now)),
+        };
         self.seals = seals;
     }
 
@@ -257,22 +248,11 @@ impl NicWriter {
     }
 
     /// Follows the operation that an earlier leader committed.
-    pub(crate) fn follow(&mut self, known: &AzureOperation, vip: &VipName, now: Clocks) {
-        if known.url.is_empty() {
-            return;
-        }
-        let followed = self.operation.get_or_insert_with(|| Operation {
-            url: known.url.clone(),
-            kind: known.kind,
-            vips: vec![],
-            started_ms: known.started_ms,
-            started: now,
-            early_until: now,
-            next_poll: now,
-            misses: 0,
-        });
-        if followed.url == known.url {
-            followed.vips.push(vip.clone());
+    pub(crate) fn follow(&mut self, url: &str, kind: OperationKind, vip: &VipName, now: Clocks) {
+        if self.operation.is_none() && !url.is_empty() {
+            let (url, vips) = (url.to_owned(), vec![vip.clone()]);
+            self.operation =
+                Some(Operation { url, kind, vips, started: now, next_poll: now, misses: 0 });
         }
     }
 
@@ -323,17 +303,11 @@ impl NicWriter {
             return true;
         }
         // Where a seal is refused for good, or has not come about for as long as the bound itself
-        // (throttled, Updating), only time helps (design.md §6, §11 b; L1). What may not be read
-        // cannot be sealed either.
+        // (throttled, Updating), only time helps (design.md §6, §11 b; L1).
         let last = self.last_unknown.unwrap_or(self.setup.elected_at);
         let bound = self.setup.write_window + self.setup.azure_max;
         let writing = matches!(self.activity, Activity::Writing { .. });
-        let unreadable = self
-            .paused
-            .as_ref()
-            .is_some_and(|p| !p.of_write && p.problem.kind == ProblemKind::Forbidden);
         let refused = self.seal_refused
-            || unreadable
             || self.sealing_since.is_some_and(|since| now.shortest_since(since) >= bound);
         refused && !writing && now.shortest_since(last) >= bound
     }

@@ -5,8 +5,7 @@ use core::{net::IpAddr, time::Duration};
 use vipfence_types::{Clocks, VipName};
 
 use super::{
-    ATTACH_RETRY_MAX, NicWriter, POLL_MAX, POLL_MIN, Paused, Plan, Presence, READ_RETRY_MAX,
-    RETRY_MAX, RETRY_MIN, Want,
+    ATTACH_RETRY_MAX, NicWriter, POLL_MAX, POLL_MIN, Paused, Plan, Presence, RETRY_MAX, RETRY_MIN,
 };
 use crate::nic::{
     problem::{AzureError, Problem, ProblemKind},
@@ -35,26 +34,24 @@ impl NicWriter {
             return;
         }
         let error = AzureError::read(&answer.body);
-        let named: Vec<(&IpAddr, &Want)> = items
+        let named: Vec<IpAddr> = items
             .iter()
             .filter(|(address, want)| match &want.presence {
                 Presence::Present { name, .. } => error.names(**address, name),
                 Presence::Absent => error.names(**address, ""),
             })
+            .map(|(address, _)| *address)
             .collect();
         let blamed = if !named.is_empty() {
             named
         } else if items.len() == 1 {
-            items.iter().collect()
+            items.keys().copied().collect()
         } else {
             self.batch = (items.len() / 2).max(1);
             return;
         };
-        for (address, want) in blamed {
-            // What is no longer wanted has nothing to wait for.
-            if self.wants.get(address) == Some(want) {
-                self.pause_item(now, *address, problem.clone(), after);
-            }
+        for address in blamed {
+            self.pause_item(now, address, problem.clone(), after);
         }
     }
 
@@ -86,12 +83,10 @@ impl NicWriter {
     ) {
         let tries = self.paused.as_ref().map_or(0, |paused| paused.tries) + 1;
         let since = self.paused.as_ref().map_or(now, |paused| paused.since);
-        let most = if of_write { RETRY_MAX } else { READ_RETRY_MAX };
-        let least = now.plus(after.unwrap_or_default());
-        let until = now.plus(after.unwrap_or_default().max(back_off(tries, most)));
+        let wait = after.unwrap_or_default().max(back_off(tries, RETRY_MAX));
         // A failed read in between does not make a write's problem a read's.
         let of_write = of_write || self.paused.as_ref().is_some_and(|paused| paused.of_write);
-        self.paused = Some(Paused { problem, since, until, least, tries, of_write });
+        self.paused = Some(Paused { problem, since, until: now.plus(wait), tries, of_write });
     }
 
     pub(super) fn pause_item(
@@ -108,9 +103,9 @@ impl NicWriter {
             ProblemKind::AddressInUse { .. } | ProblemKind::AddressCleaning => ATTACH_RETRY_MAX,
             _ => RETRY_MAX,
         };
-        let least = now.plus(after.unwrap_or_default());
-        let until = now.plus(after.unwrap_or_default().max(back_off(tries, most)));
-        let paused = Paused { problem, since, until, least, tries, of_write: true };
+        let wait = after.unwrap_or_default().max(back_off(tries, most));
+        let until = now.plus(wait);
+        let paused = Paused { problem, since, until, tries, of_write: true };
         self.items_paused.insert(address, paused);
     }
 }

@@ -13,18 +13,6 @@ fn attaching() -> Bench {
     bench
 }
 
-/// A detach as an earlier leader committed it.
-fn committed() -> AzureOperation {
-    AzureOperation {
-        nic: NicId::new(NIC),
-        kind: OperationKind::Detach,
-        url: URL.to_owned(),
-        status: "InProgress".to_owned(),
-        started_ms: 990_000,
-        ended_ms: None,
-    }
-}
-
 fn ended_as(effects: &[NicEffect]) -> Option<&str> {
     match effects {
         [NicEffect::Operation { news, .. }] if news.ended_ms.is_some() => Some(&news.status),
@@ -89,46 +77,10 @@ fn where_the_url_is_lost_the_nic_itself_says_when_it_is_done() {
 #[test]
 fn the_operation_of_an_earlier_leader_is_followed_before_the_first_read() {
     let mut bench = Bench::new();
-    bench.writer.follow(&committed(), &name(110), bench.now);
+    bench.writer.follow(URL, OperationKind::Detach, &name(110), bench.now);
     let effects = bench.polls(status("Succeeded"));
     assert_eq!(ended_as(&effects), Some("Succeeded"));
     bench.reads(nic("2", &[]));
     assert_eq!(bench.writer.lists(ip(110)), Some(false));
     assert!(!bench.cleared(), "it was not our write");
-}
-
-#[test]
-fn only_polls_in_a_row_without_news_give_up_the_url() {
-    let mut bench = attaching();
-    bench.later(10_000);
-    for _ in 0..12 {
-        assert_eq!(bench.polls(lost()), vec![]);
-        bench.later(200);
-        assert_eq!(bench.polls(status("InProgress")), vec![]);
-        bench.now = bench.now.plus(bench.writer.wake_in(bench.now).expect("a poll"));
-    }
-    assert_eq!(ended_as(&bench.polls(status("Succeeded"))), Some("Succeeded"));
-}
-
-#[test]
-fn a_lost_operation_of_an_earlier_leader_is_not_waited_for_as_if_it_were_new() {
-    let mut bench = Bench::new();
-    bench.writer.follow(&committed(), &name(110), bench.now);
-    let began = bench.now;
-    let mut effects = vec![];
-    while effects.is_empty() {
-        effects = bench.polls(error(404, "NotFound", ""));
-        bench.later(200);
-    }
-    assert_eq!(ended_as(&effects), Some("Unknown"));
-    assert!(bench.now.mono_since(began) <= Duration::from_millis(1_400), "a second or so");
-}
-
-#[test]
-fn news_of_a_followed_operation_are_of_the_same_operation() {
-    let mut bench = Bench::new();
-    bench.writer.follow(&committed(), &name(110), bench.now);
-    let effects = bench.polls(status("Succeeded"));
-    let [NicEffect::Operation { news, .. }] = effects.as_slice() else { panic!("{effects:?}") };
-    assert_eq!((news.started_ms, news.ended_ms), (990_000, Some(1_000_000)));
 }
