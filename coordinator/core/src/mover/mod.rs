@@ -126,7 +126,8 @@ impl Mover {
         state: &Registry,
         heartbeat: &Heartbeat,
     ) -> Result<(), Refusal> {
-        let Some(lead) = &mut self.lead else {
+        // Until the cluster is founded nobody leads anything, and no node is known.
+        let Some(lead) = self.lead.as_mut().filter(|_| state.cluster.is_some()) else {
             return Err(Refusal::NotLeader { leader: state.leader.clone() });
         };
         let other = state.cluster.as_ref().filter(|cluster| **cluster != heartbeat.cluster);

@@ -105,3 +105,15 @@ fn operations_that_fail_for_ever_are_repeated_at_a_bounded_pace() {
     bench.kill("a");
     is_calm(&mut bench, 120, 250);
 }
+
+#[test]
+fn a_silent_target_is_not_granted_over_and_over() {
+    let mut bench = Bench::held_by_a();
+    bench.move_to("b");
+    assert!(bench.run_until(secs(10), |b| b.saw("begin detach")), "{}", bench.story());
+    for name in ["a", "b", "c"] {
+        bench.kill(name);
+    }
+    is_calm(&mut bench, 5, 20);
+    assert!(!bench.saw("grant b"), "{}", bench.story());
+}

@@ -6,7 +6,7 @@ use vipfence_types::{Candidate, Epoch, Release, VipSpec};
 
 use super::{
     arm::{Fault, Rule},
-    bench::{Bench, address, demo, nic_of, node, secs},
+    bench::{Bench, Old, address, demo, nic_of, node, secs},
 };
 use crate::{
     nic::Method,
@@ -234,4 +234,45 @@ fn a_holder_that_is_no_candidate_any_more_is_not_asked_to_stay() {
     assert!(bench.is_held_by("a"), "an update alone moves nothing");
     bench.agent("a").spent.insert(demo(), Epoch(40));
     assert!(bench.run_until(secs(20), |b| b.is_held_by("b")), "{}", bench.story());
+}
+
+#[test]
+fn an_exposed_nic_is_sealed_before_the_next_attach_too() {
+    let candidates =
+        [("a", 1), ("b", 5)].map(|(name, priority)| (node(name), Candidate { priority }));
+    let spec = VipSpec { candidates: candidates.into(), ..VipSpec::host(address()) };
+    let mut bench = Bench::with(spec);
+    let fault = Fault::Answer(429, "RetryableError");
+    let patch = Rule { nic: "a-nic", method: Some(Method::Patch), fault, left: usize::MAX };
+    bench.arm.rules.push(patch);
+    bench.move_to("b");
+    assert!(bench.run_until(secs(10), |b| b.saw("begin attach b")), "{}", bench.story());
+    // The new leader has nothing to write to a.
+    bench.replace_leader(Old::Crashes, &node("b"));
+    bench.run(secs(2));
+    bench.intend(Intent::Disabled);
+    assert!(bench.run_until(secs(30), |b| b.saw("ended")), "{}", bench.story());
+    assert!(bench.vip().exposed.contains(&nic_of("a")), "{}", bench.story());
+    bench.sights.clear();
+    bench.intend(Intent::Held);
+    bench.run(secs(5));
+    assert_eq!(bench.blocked(), "sealing NIC a-nic first");
+    bench.arm.rules.clear();
+    assert!(bench.run_until(secs(60), |b| b.vip().is_held()), "{}", bench.story());
+    assert!(bench.when("Patch a-nic 200") < bench.when("begin attach"), "{}", bench.story());
+}
+
+#[test]
+fn a_move_that_is_taken_back_before_azure_took_it_detaches_nothing() {
+    let mut bench = Bench::held_by_a();
+    let fault = Fault::Answer(429, "RetryableError");
+    bench.arm.rules.push(Rule { nic: "a-nic", method: Some(Method::Put), fault, left: 1 });
+    bench.move_to("b");
+    assert!(bench.run_until(secs(10), |b| b.saw("begin detach")), "{}", bench.story());
+    bench.run(Duration::from_millis(30));
+    let fault = Fault::Answer(429, "RetryableError");
+    bench.arm.rules.push(Rule { nic: "a-nic", method: Some(Method::Get), fault, left: 3 });
+    bench.move_to("a");
+    assert!(bench.run_until(secs(20), |b| b.is_held_by("a")), "{}", bench.story());
+    assert!(!bench.saw("Put a-nic 200") && !bench.saw("a drops"), "{}", bench.story());
 }

@@ -91,9 +91,8 @@ impl Facts<'_> {
         if !to.iter().all(settled) {
             return;
         }
-        self.seal_exposed(record, decision);
-        if let Some(nic) = decision.seals.first() {
-            return decision.wait(format!("sealing NIC {} first", nic.name()), None);
+        if !self.sealed(record, decision) {
+            return;
         }
         let (node, to) = (target.clone(), to.clone());
         decision.step(record, Step::BeginAttach { node, to, found: BTreeMap::new() });
@@ -120,12 +119,9 @@ impl Facts<'_> {
                 }
             }
             AzureTrack::Detached => {
-                self.seal_exposed(record, decision);
-                if record.intent == Intent::Disabled || decision.seals.is_empty() {
+                if record.intent == Intent::Disabled || self.sealed(record, decision) {
                     let cleared = self.cleared(record);
                     decision.step(record, Step::Ended { cleared });
-                } else if let Some(nic) = decision.seals.first() {
-                    decision.wait(format!("sealing NIC {} first", nic.name()), None);
                 }
             }
         }

@@ -78,6 +78,9 @@ impl Facts<'_> {
             self.state.nodes.values().flat_map(|node| node.nics.iter().map(|nic| &nic.id));
         let members: BTreeSet<&NicId> = members.collect();
         self.read(members.iter().copied(), since, decision);
+        if !self.sealed(record, decision) {
+            return;
+        }
         let mut from = BTreeSet::new();
         for nic in members {
             let Some(writer) = self.nics.get(nic) else { return };
@@ -133,12 +136,8 @@ impl Facts<'_> {
         from_rest: bool,
         decision: &mut Decision,
     ) {
-        if from_rest {
-            self.seal_exposed(record, decision);
-            if let Some(nic) = decision.seals.first() {
-                let reason = format!("sealing NIC {} first", nic.name());
-                return decision.wait(reason, None);
-            }
+        if from_rest && !self.sealed(record, decision) {
+            return;
         }
         self.read(from.iter().map(|place| &place.nic), since, decision);
         for place in &from {
@@ -150,6 +149,15 @@ impl Facts<'_> {
         let found = self.found_at(&from);
         let cleared = self.cleared(record);
         decision.step(record, Step::BeginDetach { from, found, cleared });
+    }
+
+    /// Whether nothing is exposed any more; else it is sealed, before a detach or an attach of a VIP
+    /// at rest (V6, V7).
+    pub(super) fn sealed(&self, record: &VipRecord, decision: &mut Decision) -> bool {
+        self.seal_exposed(record, decision);
+        let Some(nic) = decision.seals.first() else { return true };
+        decision.wait(format!("sealing NIC {} first", nic.name()), None);
+        false
     }
 
     fn attaching(

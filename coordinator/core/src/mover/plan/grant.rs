@@ -25,9 +25,11 @@ impl Facts<'_> {
             |grant: &Granted| target == Some(&grant.node) && !self.is_silent_node(&grant.node);
         match &record.grant {
             GrantTrack::Over => {
-                // The target is granted as soon as Azure is being worked on, or needs no work.
+                // The target is granted as soon as Azure is being worked on, or needs no work. A
+                // silent one would lose it at once, again and again.
                 let begun = !matches!(record.azure, AzureTrack::Detached);
-                if let Some(node) = target.filter(|_| ready && begun) {
+                let may_take = |node: &&NodeId| ready && begun && !self.is_silent_node(node);
+                if let Some(node) = target.filter(may_take) {
                     self.grant(record, node, decision);
                 }
             }

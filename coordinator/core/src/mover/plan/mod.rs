@@ -171,13 +171,22 @@ impl Facts<'_> {
         }
     }
 
-    /// What the committed Azure track asks of the NICs (I7: nothing else ever does).
+    /// What the committed Azure track asks of the NICs (I7: nothing else ever does). What a later
+    /// move has taken back is asked no more: no attach at a node that is not the target, no detach
+    /// where the address is to stay.
     fn wants(&self, record: &VipRecord, decision: &mut Decision) {
-        let (present, absent) = match &record.azure {
+        let (present, mut absent) = match &record.azure {
             AzureTrack::Detached | AzureTrack::Attached { .. } => return,
             AzureTrack::Detaching { from } => (BTreeSet::new(), from.clone()),
-            AzureTrack::Attaching { to, from, .. } => (to.clone(), from.clone()),
+            AzureTrack::Attaching { node, to, from } if record.target.as_ref() == Some(node) => {
+                (to.clone(), from.clone())
+            }
+            AzureTrack::Attaching { from, .. } => (BTreeSet::new(), from.clone()),
         };
+        let target = record.target.as_ref().and_then(|node| self.state.nodes.get(node));
+        if let Some(Ok(stays)) = target.map(|node| node.places(&record.spec)) {
+            absent.retain(|place| !stays.contains(place));
+        }
         let want =
             |presence| Want { vip: record.name.clone(), phase: record.azure_phase, presence };
         decision.wants.extend(absent.into_iter().map(|place| (place, want(Presence::Absent))));
