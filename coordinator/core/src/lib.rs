@@ -11,6 +11,7 @@ mod mover;
 mod nic;
 mod registry;
 mod survey;
+mod voice;
 
 pub use ask::{Ask, AskError, MovePlan, PlannedWrite, Reply};
 pub use coordinator::{
@@ -22,3 +23,4 @@ pub use nic::{
     IpConfig, Malformed, Method, NicDocument, Problem, ProblemKind, Provisioning, SendBefore,
 };
 pub use registry::*;
+pub use voice::{Voice, newborn_refuses};

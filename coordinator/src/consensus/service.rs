@@ -1,10 +1,7 @@
 //! How openraft's messages reach this node.
 //!
-//! One rule is added to Raft's: a node whose log has nothing but the entry of its birth votes only
-//! for a candidate of the same kind. At birth all nodes are; but a node that lost its disk looks
-//! like this too, and has forgotten what it acknowledged and whom it voted for. Its vote could
-//! elect a node that lacks committed entries (I4). It votes again once a leader has filled its log.
-//! (The price: a node that was never reached by any leader is no help in electing one.)
+//! One rule is added to Raft's: a voter that may have lost its disk does not vote
+//! (`vipfence_coordinator_core::newborn_refuses`).
 
 use std::sync::Arc;
 
@@ -15,6 +12,7 @@ use openraft::{
 
 use serde::{Serialize, de::DeserializeOwned};
 use tonic::{Request, Response, Status};
+use vipfence_coordinator_core::newborn_refuses;
 use vipfence_proto::v1::{
     RaftFrame,
     raft_service_server::{RaftService, RaftServiceServer},
@@ -56,9 +54,8 @@ impl RaftEndpoint {
     fn refuse_as_newborn(&self, request: &VoteRequest<RaftId>) -> Option<VoteResponse<RaftId>> {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow();
-        let candidate_has_more = request.last_log_id.is_some_and(|id| id.index > 0);
-        // None: openraft has not reported yet. Every log has at least the entry of its birth.
-        if metrics.last_log_index.is_some_and(|index| index > 0) || !candidate_has_more {
+        let candidate = request.last_log_id.map(|id| id.index);
+        if !newborn_refuses(metrics.last_log_index, candidate) {
             return None;
         }
         tracing::warn!(
