@@ -29,6 +29,7 @@ impl NicWriter {
         let (problem, after) = problem;
         if problem.kind == ProblemKind::Gone {
             self.gone = true;
+            self.unreadable = false;
             self.stale = false;
             self.read = None;
             self.paused = None;
@@ -36,13 +37,13 @@ impl NicWriter {
             self.updating_since = None;
             return;
         }
-        // What may not be read cannot be sealed either (L1).
-        self.seal_refused |= problem.kind == ProblemKind::Forbidden && !self.seals.is_empty();
+        self.unreadable |= problem.kind == ProblemKind::Forbidden;
         self.pause(now, problem, after, false);
     }
 
     pub(super) fn on_document(&mut self, now: Clocks, document: NicDocument) {
         self.gone = false;
+        self.unreadable = false;
         self.stale = false;
         if self.paused.as_ref().is_some_and(|paused| !paused.of_write) {
             self.paused = None;
@@ -85,6 +86,7 @@ impl NicWriter {
         match problem.kind {
             ProblemKind::Unknown => {
                 self.last_unknown = Some(now);
+                self.sealing_since = None;
                 self.pause(now, problem, after, true);
             }
             // The fresh document, which is read next in any case, decides.
@@ -96,13 +98,19 @@ impl NicWriter {
             }
             ProblemKind::Gone => {}
             ProblemKind::Later | ProblemKind::Unauthorized => self.pause(now, problem, after, true),
-            ProblemKind::Forbidden => {
-                self.seal_refused |= sealing;
-                self.pause(now, problem, after, true);
+            // Whether for good nobody knows: it is tried again, while the bound runs.
+            ProblemKind::Forbidden
+            | ProblemKind::AddressInUse { .. }
+            | ProblemKind::AddressCleaning
+            | ProblemKind::Refused
+                if sealing =>
+            {
+                self.pause_seals(now, problem, after);
             }
+            ProblemKind::Forbidden => self.pause(now, problem, after, true),
             ProblemKind::AddressInUse { .. }
             | ProblemKind::AddressCleaning
-            | ProblemKind::Refused => self.seal_refused |= sealing,
+            | ProblemKind::Refused => {}
         }
     }
 
@@ -119,6 +127,7 @@ impl NicWriter {
         self.batch = usize::MAX;
         self.changes_met = 0;
         self.paused = None;
+        self.seals_paused = None;
         let (kind, vips): (_, Vec<VipName>) = match sent.plan {
             Plan::Put { items, .. } => {
                 let attach = |want: &Want| matches!(want.presence, Presence::Present { .. });

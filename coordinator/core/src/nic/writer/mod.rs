@@ -176,8 +176,13 @@ pub(crate) struct NicWriter {
     /// sent after it.
     cleared: bool,
     last_unknown: Option<Clocks>,
-    seal_refused: bool,
-    /// Since when a seal has been wanted without one that was accepted.
+    /// A seal was refused, and nothing has been accepted since. Holds up seals only.
+    seals_paused: Option<Paused>,
+    /// Reading was refused, and no read has succeeded since. What may not be read cannot be sealed
+    /// either (L1).
+    unreadable: bool,
+    /// Since when a seal has been wanted, and neither was one accepted nor a write of unknown
+    /// outcome sent.
     sealing_since: Option<Clocks>,
     /// A tag PATCH did not change the ETag: seal with a whole PUT.
     patch_seals_nothing: bool,
@@ -208,7 +213,8 @@ impl NicWriter {
             accepted: BTreeMap::new(),
             cleared: false,
             last_unknown: None,
-            seal_refused: false,
+            seals_paused: None,
+            unreadable: false,
             sealing_since: None,
             patch_seals_nothing: false,
             changes_met: 0,
@@ -235,10 +241,12 @@ impl NicWriter {
             }
             self.wants = wants;
         }
-        self.sealing_since = match self.sealing_since {
-            _ if seals.is_empty() || self.cleared => None,
-            since => since.or(Some(now)),
-        };
+        if self.cleared {
+            self.sealing_since = None;
+        } else if !seals.is_empty() {
+            // Kept when nobody asks any more: that is so once the bound is over.
+            self.sealing_since.get_or_insert(now);
+        }
         self.seals = seals;
     }
 
@@ -307,7 +315,8 @@ impl NicWriter {
         let last = self.last_unknown.unwrap_or(self.setup.elected_at);
         let bound = self.setup.write_window + self.setup.azure_max;
         let writing = matches!(self.activity, Activity::Writing { .. });
-        let refused = self.seal_refused
+        let refused = self.seals_paused.is_some()
+            || self.unreadable
             || self.sealing_since.is_some_and(|since| now.shortest_since(since) >= bound);
         refused && !writing && now.shortest_since(last) >= bound
     }
@@ -351,8 +360,9 @@ impl NicWriter {
             // A pause that is over waits for the NIC: only a read can bring it on.
             updating.is_none() || paused.until.later_than(now)
         });
-        let items = self.items_paused.values().map(|paused| until(paused.until)).min();
-        pauses.map(|paused| until(paused.until)).next().or(updating).or(items)
+        let seals = self.seals_paused.iter().filter(|_| self.is_seal_wanted());
+        let apart = self.items_paused.values().chain(seals).map(|paused| until(paused.until)).min();
+        pauses.map(|paused| until(paused.until)).next().or(updating).or(apart)
     }
 
     // ---- what happens ---------------------------------------------------------------------

@@ -89,6 +89,16 @@ impl NicWriter {
         self.paused = Some(Paused { problem, since, until: now.plus(wait), tries, of_write });
     }
 
+    /// Seals only: a lock or a policy that keeps tags from being written need not keep anything else
+    /// on this NIC waiting.
+    pub(super) fn pause_seals(&mut self, now: Clocks, problem: Problem, after: Option<Duration>) {
+        let tries = self.seals_paused.as_ref().map_or(0, |paused| paused.tries) + 1;
+        let since = self.seals_paused.as_ref().map_or(now, |paused| paused.since);
+        let wait = after.unwrap_or_default().max(back_off(tries, RETRY_MAX));
+        let paused = Paused { problem, since, until: now.plus(wait), tries, of_write: true };
+        self.seals_paused = Some(paused);
+    }
+
     pub(super) fn pause_item(
         &mut self,
         now: Clocks,

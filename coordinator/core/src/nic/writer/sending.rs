@@ -97,7 +97,8 @@ impl NicWriter {
         if let Some(plan) = self.plan_put(now, &document) {
             return Some((plan, etag));
         }
-        if self.seals.is_empty() || self.cleared || self.seal_refused {
+        let waits = self.seals_paused.as_ref().is_some_and(|paused| paused.until.later_than(now));
+        if waits || !self.is_seal_wanted() {
             return None;
         }
         self.seals_sent += 1;
@@ -106,6 +107,10 @@ impl NicWriter {
         let body =
             if whole { document.with_tag(TAG, &value) } else { document.tags_with(TAG, &value) };
         Some((Plan::Seal { asked: self.seals.clone(), whole, body }, etag))
+    }
+
+    pub(super) fn is_seal_wanted(&self) -> bool {
+        !self.seals.is_empty() && !self.cleared
     }
 
     pub(super) fn plan_put(&mut self, now: Clocks, document: &NicDocument) -> Option<Plan> {

@@ -114,3 +114,100 @@ fn a_seal_that_is_throttled_is_tried_again_and_leaves_no_ticks_behind() {
     bench.quiet();
     assert_eq!(bench.writer.wake_in(bench.now), None);
 }
+
+#[test]
+fn a_seal_that_was_refused_is_tried_again_within_the_bound() {
+    for refusal in [error(403, "AuthorizationFailed", ""), error(409, "ScopeLocked", "")] {
+        let mut bench = Bench::new();
+        bench.want_seal(110);
+        bench.reads(nic("1", &[110]));
+        for wait_ms in [200, 400, 800] {
+            bench.writes();
+            bench.answer(refusal.clone());
+            bench.reads(nic("1", &[110]));
+            bench.quiet();
+            assert_eq!(bench.writer.wake_in(bench.now), Some(Duration::from_millis(wait_ms)));
+            bench.later(wait_ms);
+        }
+        bench.writes();
+        bench.answer(ok(200, json!({})));
+        bench.reads(nic("2", &[110]));
+        assert!(bench.cleared());
+        assert_eq!(bench.writer.wake_in(bench.now), None);
+    }
+}
+
+#[test]
+fn a_refused_seal_holds_up_nothing_else() {
+    let mut bench = Bench::new();
+    let seals = BTreeMap::from([(name(111), bench.phase(111))]);
+    bench.writer.want(BTreeMap::new(), seals.clone(), bench.now);
+    bench.reads(nic("1", &[]));
+    bench.writes();
+    bench.answer(error(409, "ScopeLocked", ""));
+    bench.reads(nic("1", &[]));
+    bench.quiet();
+    bench.later(1);
+    bench.writer.read_after(Some(bench.now));
+    bench.reads(nic("1", &[]));
+    bench.writer.want(BTreeMap::from([present(110, bench.phase(110))]), seals, bench.now);
+    assert_eq!(bench.writes().method, Method::Put);
+}
+
+#[test]
+fn an_accepted_write_ends_a_refusal_of_seals() {
+    let mut bench = Bench::new();
+    bench.want_seal(110);
+    bench.reads(nic("1", &[]));
+    bench.writes();
+    bench.answer(error(409, "ScopeLocked", ""));
+    // The lock is gone.
+    bench.want_present(&[110]);
+    bench.reads(nic("1", &[]));
+    bench.writes();
+    bench.answer(ok(200, json!({})));
+    bench.reads(nic("2", &[110]));
+    bench.want_present(&[110, 111]);
+    bench.writes();
+    bench.answer(lost());
+    bench.later(301_000);
+    assert!(!bench.cleared(), "no seal was refused since");
+    bench.want_seal(110);
+    bench.reads(nic("2", &[110]));
+    assert_eq!(bench.writes().method, Method::Patch);
+}
+
+#[test]
+fn a_nic_that_could_not_be_read_for_a_while_is_sealed_once_it_can_be() {
+    let mut bench = Bench::new();
+    bench.want_seal(110);
+    bench.reads(error(403, "AuthorizationFailed", ""));
+    assert!(!bench.cleared());
+    bench.later(200);
+    bench.reads(nic("1", &[110]));
+    assert_eq!(bench.writes().method, Method::Patch);
+}
+
+#[test]
+fn a_nic_that_may_not_be_read_counts_as_one_that_may_not_be_sealed() {
+    let mut bench = Bench::new();
+    bench.later(200_000);
+    bench.want_seal(110);
+    bench.reads(error(403, "AuthorizationFailed", ""));
+    bench.later(100_999);
+    assert!(!bench.cleared());
+    bench.later(1);
+    assert!(bench.cleared(), "write_window + azure_max after the election");
+}
+
+#[test]
+fn the_bound_holds_on_when_nobody_asks_for_the_seal_any_more() {
+    let mut bench = Bench::new();
+    bench.want_seal(110);
+    bench.reads(ok(200, nic_in("Updating", "1", &[110])));
+    bench.later(301_000);
+    assert!(bench.cleared(), "it never came to rest");
+    // The Mover asks no more for a seal of a NIC that counts as cleared.
+    bench.want(&[]);
+    assert!(bench.cleared());
+}
