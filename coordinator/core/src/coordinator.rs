@@ -241,6 +241,11 @@ impl Coordinator {
             return;
         }
         match result {
+            // The plan was wrong, or the Registry cannot: the same plan again is no better, and
+            // must not run hot. What is merely stale is planned anew from what came in between.
+            Ok((_, Applied::Refused(refused))) if refused != Refused::Stale => {
+                self.busy.insert(purpose, Stage::Resting(self.now.plus(REPROPOSE)));
+            }
             Ok((index, _)) if index > self.applied => {
                 self.busy.insert(purpose, Stage::Catching(index));
             }

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use vipfence_types::Epoch;
+
 use super::{
     arm::{Fault, Rule},
-    bench::{Bench, address, secs},
+    bench::{Bench, address, demo, secs},
 };
 use crate::{nic::Method, registry::Body};
 
@@ -116,4 +118,13 @@ fn a_silent_target_is_not_granted_over_and_over() {
     }
     is_calm(&mut bench, 5, 20);
     assert!(!bench.saw("grant b"), "{}", bench.story());
+}
+
+#[test]
+fn a_step_that_is_refused_is_proposed_again_at_a_bounded_pace() {
+    let mut bench = Bench::held_by_a();
+    // No epoch is above this one: every grant is refused.
+    bench.agent("c").spent.insert(demo(), Epoch(u64::MAX));
+    bench.move_to("b");
+    is_calm(&mut bench, 60 * 11, 40);
 }
