@@ -315,10 +315,12 @@ impl Coordinator {
     }
 
     fn note_operation(&mut self, vip: &VipName, operation: AzureOperation) {
-        let open = self.state.open_move(vip).map(|open| open.id);
-        let last = self.state.logs.get(vip).and_then(|log| log.moves.back()).map(|m| m.id);
-        // Background seals belong to the move that caused them: the last one.
-        let Some(id) = open.or(last) else { return };
+        let moves = self.state.logs.get(vip).map(|log| &log.moves);
+        // News of a known operation belong to the move that began it, superseded or not; a new one
+        // to the open move, and a background seal to the one that caused it. Both are the last.
+        let begun = moves.into_iter().flatten().rev().find(|known| known.knows(&operation));
+        let last = moves.and_then(|moves| moves.back());
+        let Some(id) = begun.or(last).map(|known| known.id) else { return };
         self.next += 1;
         let purpose = Purpose::Note(self.next);
         let note = Note::Operation(operation);

@@ -12,7 +12,7 @@ use super::{Coordinator, Effect, Purpose, Stage};
 use crate::{
     mover::Decision,
     nic::{NicWriter, Setup as NicSetup, Want},
-    registry::{Body, Note},
+    registry::{AzureOperation, Body, Note, Outcome},
 };
 
 impl Coordinator {
@@ -94,14 +94,28 @@ impl Coordinator {
         };
         let mut writer = NicWriter::new(setup, self.now);
         // An operation that an earlier leader committed is followed, not started again.
-        for vip in self.state.vips.keys() {
-            let open = self.state.open_move(vip);
-            let running = open.into_iter().flat_map(|open| &open.operations);
-            for operation in running.filter(|op| op.nic == nic && op.ended_ms.is_none()) {
-                writer.follow(&operation.url, operation.kind, vip, self.now);
-            }
+        let running = self.state.vips.keys().flat_map(|vip| self.running(vip, &nic));
+        let mut running: Vec<(&VipName, &AzureOperation)> = running.collect();
+        running.sort_by_key(|(_, operation)| core::cmp::Reverse(operation.started_ms));
+        for (vip, operation) in running {
+            writer.follow(operation, vip, self.now);
         }
         self.nics.insert(nic, writer);
+    }
+
+    /// Operations on a NIC that the open move of a VIP, or one that it superseded, has begun, and
+    /// nobody has seen end.
+    fn running<'a>(
+        &'a self,
+        vip: &'a VipName,
+        nic: &'a NicId,
+    ) -> impl Iterator<Item = (&'a VipName, &'a AzureOperation)> {
+        let moves = self.state.logs.get(vip).into_iter().flat_map(|log| log.moves.iter().rev());
+        moves
+            .take_while(|known| matches!(known.outcome, None | Some(Outcome::Superseded(_))))
+            .flat_map(|known| &known.operations)
+            .filter(|operation| operation.nic == *nic && operation.ended_ms.is_none())
+            .map(move |operation| (vip, operation))
     }
 
     fn plan_all(&mut self) {

@@ -17,7 +17,8 @@ use super::{
     ProblemKind, SendBefore, Setup, Want, writer::OperationNews,
 };
 use crate::registry::{
-    Applied, Body, COMMAND_FORMAT, Command, Founder, OperationKind, Registry, Request,
+    Applied, AzureOperation, Body, COMMAND_FORMAT, Command, Founder, OperationKind, Registry,
+    Request,
 };
 
 const NIC: &str =

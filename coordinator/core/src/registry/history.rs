@@ -275,12 +275,8 @@ fn enter_phase(known: &mut Move, phase: super::Phase, at_ms: u64) {
     }
 }
 
-/// An operation is known again by its NIC, kind and start.
 fn put_operation(known: &mut Move, news: &AzureOperation) {
-    let same = |old: &AzureOperation| {
-        old.nic == news.nic && old.kind == news.kind && old.started_ms == news.started_ms
-    };
-    if let Some(old) = known.operations.iter_mut().find(|old| same(old)) {
+    if let Some(old) = known.operations.iter_mut().find(|old| old.is_same(news)) {
         old.clone_from(news);
     } else if known.operations.len() < Move::MAX_SPANS {
         known.operations.push(news.clone());

@@ -405,9 +405,21 @@ pub struct Move {
     pub revision: Revision,
 }
 
+impl AzureOperation {
+    /// An operation is known again by its NIC, kind and start.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.nic == other.nic && self.kind == other.kind && self.started_ms == other.started_ms
+    }
+}
+
 impl Move {
     /// The most phases and operations that are kept of one move.
     pub const MAX_SPANS: usize = 64;
+
+    /// Whether it has begun this operation.
+    pub(crate) fn knows(&self, operation: &AzureOperation) -> bool {
+        self.operations.iter().any(|known| known.is_same(operation))
+    }
 }
 
 /// Something that happened. Logs, metrics, history and watches derive from these.

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::{
     arm::{Fault, Rule},
-    bench::{Bench, Old, demo, node, secs},
+    bench::{Bench, Old, demo, nic_of, node, secs},
 };
-use crate::nic::Method;
+use crate::{nic::Method, registry::OperationKind};
 
 /// A generous bound: two elections, a lease wait, several operations, the background seals.
 const LONG: Duration = Duration::from_secs(60);
@@ -132,4 +132,32 @@ fn a_planned_move_can_be_taken_back_after_any_effect() {
 #[test]
 fn a_failover_can_be_superseded_after_any_effect() {
     superseded_everywhere("c", holder_dies);
+}
+
+#[test]
+fn an_operation_is_followed_across_a_superseding_move_and_a_new_leader() {
+    let mut bench = Bench::held_by_a();
+    bench.arm.takes = secs(10);
+    bench.move_to("b");
+    assert!(bench.run_until(secs(10), |b| b.saw("Put a-nic")), "{}", bench.story());
+    bench.run(secs(1));
+    bench.move_to("c");
+    bench.run(secs(1));
+    bench.replace_leader(Old::Crashes, &node("b"));
+    assert!(bench.run_until(LONG, |b| b.is_held_by("c")), "{}", bench.story());
+    let log = bench.log.logs.get(&demo()).expect("a log");
+    let detaches: Vec<_> = log
+        .moves
+        .iter()
+        .flat_map(|known| {
+            known.operations.iter().map(|operation| (known.to_node.clone(), operation))
+        })
+        .filter(|(_, operation)| {
+            operation.nic == nic_of("a") && operation.kind == OperationKind::Detach
+        })
+        .collect();
+    let [(to, detach)] = detaches.as_slice() else { panic!("{detaches:#?}") };
+    assert_eq!((to.clone(), detach.status.as_str()), (Some(node("b")), "Succeeded"));
+    let took = detach.ended_ms.map(|end| end.saturating_sub(detach.started_ms));
+    assert!(took.is_some_and(|took| (10_000..11_500).contains(&took)), "{took:?} ms");
 }

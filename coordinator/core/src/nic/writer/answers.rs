@@ -150,19 +150,27 @@ impl NicWriter {
         };
         let url = answer.headers.get("azure-asyncoperation").cloned().unwrap_or_default();
         let over = url.is_empty();
+        let started_ms = now.wall_us / 1_000;
         let news = OperationNews {
             kind,
             url: url.clone(),
             status: if over { "Succeeded" } else { "InProgress" }.to_owned(),
-            started_ms: now.wall_us / 1_000,
-            ended_ms: over.then_some(now.wall_us / 1_000),
+            started_ms,
+            ended_ms: over.then_some(started_ms),
         };
 
         effects.push(NicEffect::Operation { vips: vips.clone(), news });
         if !over {
-            let next_poll = now.plus(POLL_MIN);
-            self.operation =
-                Some(Operation { url, kind, vips, started: now, next_poll, misses: 0 });
+            self.operation = Some(Operation {
+                url,
+                kind,
+                vips,
+                started_ms,
+                started: now,
+                early_until: now.plus(EARLY_NOT_FOUND),
+                next_poll: now.plus(POLL_MIN),
+                misses: 0,
+            });
         }
     }
 
@@ -175,7 +183,6 @@ impl NicWriter {
         let Some(mut operation) = self.operation.take() else {
             return;
         };
-        let age = now.mono_since(operation.started);
         let wait = match result {
             Ok(answer) if answer.status == 200 => {
                 let status = answer.body.get("status").and_then(Value::as_str).unwrap_or_default();
@@ -197,7 +204,7 @@ impl NicWriter {
                     _ => pace(now, operation.started),
                 }
             }
-            Ok(answer) if answer.status == 404 && age < EARLY_NOT_FOUND => {
+            Ok(answer) if answer.status == 404 && operation.early_until.later_than(now) => {
                 pace(now, operation.started)
             }
             // The URL is lost, or nobody answers there: the NIC itself says when it is no longer
@@ -226,14 +233,13 @@ impl NicWriter {
         effects: &mut Vec<NicEffect>,
     ) {
         self.stale = true;
-        let started_ms = operation.started.wall_us / 1_000;
         effects.push(NicEffect::Operation {
             vips: operation.vips.clone(),
             news: OperationNews {
                 kind: operation.kind,
                 url: operation.url.clone(),
                 status: status.to_owned(),
-                started_ms,
+                started_ms: operation.started_ms,
                 ended_ms: Some(now.wall_us / 1_000),
             },
         });

@@ -32,7 +32,7 @@ use super::{
     problem::{Problem, ProblemKind},
     wire::{HttpId, HttpRequest, HttpResult},
 };
-use crate::registry::{OperationKind, Registry};
+use crate::registry::{AzureOperation, OperationKind, Registry};
 
 /// The tag of ours on a NIC: its value changes with every seal.
 pub(crate) const TAG: &str = "vipfence";
@@ -122,7 +122,12 @@ struct Operation {
     url: String,
     kind: OperationKind,
     vips: Vec<VipName>,
+    /// By which it is known again in the moves' records.
+    started_ms: u64,
+    /// When this process began to follow it: the pace of polling.
     started: Clocks,
+    /// Until then Azure may not know it yet.
+    early_until: Clocks,
     next_poll: Clocks,
     /// Polls in a row that said nothing.
     misses: u32,
@@ -255,12 +260,24 @@ impl NicWriter {
         self.read_since = since;
     }
 
-    /// Follows the operation that an earlier leader committed.
-    pub(crate) fn follow(&mut self, url: &str, kind: OperationKind, vip: &VipName, now: Clocks) {
-        if self.operation.is_none() && !url.is_empty() {
-            let (url, vips) = (url.to_owned(), vec![vip.clone()]);
-            self.operation =
-                Some(Operation { url, kind, vips, started: now, next_poll: now, misses: 0 });
+    /// Follows the operation that an earlier leader committed, for one of the VIPs that it serves.
+    /// There is one at a time on a NIC: of several the first that is given is followed.
+    pub(crate) fn follow(&mut self, known: &AzureOperation, vip: &VipName, now: Clocks) {
+        if known.url.is_empty() {
+            return;
+        }
+        let followed = self.operation.get_or_insert_with(|| Operation {
+            url: known.url.clone(),
+            kind: known.kind,
+            vips: vec![],
+            started_ms: known.started_ms,
+            started: now,
+            early_until: now,
+            next_poll: now,
+            misses: 0,
+        });
+        if followed.url == known.url {
+            followed.vips.push(vip.clone());
         }
     }
 

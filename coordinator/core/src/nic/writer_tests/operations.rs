@@ -13,6 +13,18 @@ fn attaching() -> Bench {
     bench
 }
 
+/// A detach as an earlier leader committed it.
+fn committed() -> AzureOperation {
+    AzureOperation {
+        nic: NicId::new(NIC),
+        kind: OperationKind::Detach,
+        url: URL.to_owned(),
+        status: "InProgress".to_owned(),
+        started_ms: 990_000,
+        ended_ms: None,
+    }
+}
+
 fn ended_as(effects: &[NicEffect]) -> Option<&str> {
     match effects {
         [NicEffect::Operation { news, .. }] if news.ended_ms.is_some() => Some(&news.status),
@@ -77,10 +89,37 @@ fn where_the_url_is_lost_the_nic_itself_says_when_it_is_done() {
 #[test]
 fn the_operation_of_an_earlier_leader_is_followed_before_the_first_read() {
     let mut bench = Bench::new();
-    bench.writer.follow(URL, OperationKind::Detach, &name(110), bench.now);
+    bench.writer.follow(&committed(), &name(110), bench.now);
     let effects = bench.polls(status("Succeeded"));
     assert_eq!(ended_as(&effects), Some("Succeeded"));
     bench.reads(nic("2", &[]));
     assert_eq!(bench.writer.lists(ip(110)), Some(false));
     assert!(!bench.cleared(), "it was not our write");
+}
+
+#[test]
+fn a_lost_operation_of_an_earlier_leader_is_not_waited_for_as_if_it_were_new() {
+    let mut bench = Bench::new();
+    bench.writer.follow(&committed(), &name(110), bench.now);
+    let began = bench.now;
+    let mut effects = vec![];
+    while effects.is_empty() {
+        effects = bench.polls(error(404, "NotFound", ""));
+        bench.later(200);
+    }
+    assert_eq!(ended_as(&effects), Some("Unknown"));
+    assert!(bench.now.mono_since(began) <= Duration::from_millis(1_400), "a second or so");
+}
+
+#[test]
+fn news_of_a_followed_operation_are_of_the_same_operation_and_for_all_its_vips() {
+    let mut bench = Bench::new();
+    bench.writer.follow(&committed(), &name(110), bench.now);
+    bench.writer.follow(&committed(), &name(111), bench.now);
+    let another = AzureOperation { url: format!("{URL}2"), ..committed() };
+    bench.writer.follow(&another, &name(112), bench.now);
+    let effects = bench.polls(status("Succeeded"));
+    let [NicEffect::Operation { vips, news }] = effects.as_slice() else { panic!("{effects:?}") };
+    assert_eq!(*vips, [name(110), name(111)]);
+    assert_eq!((news.started_ms, news.ended_ms), (990_000, Some(1_000_000)));
 }
