@@ -153,6 +153,8 @@ struct Paused {
     problem: Problem,
     since: Clocks,
     until: Clocks,
+    /// Not before this, whatever else is wanted: Azure asked for it.
+    least: Clocks,
     tries: u32,
     /// A read that succeeds does not end it.
     of_write: bool,
@@ -241,8 +243,10 @@ impl NicWriter {
         if self.wants != wants {
             // A new wish of an address is tried at once.
             self.items_paused.retain(|address, _| wants.get(address) == self.wants.get(address));
-            if self.paused.as_ref().is_some_and(|paused| paused.of_write) {
-                self.paused = None;
+            if let Some(paused) = self.paused.take_if(|paused| paused.of_write)
+                && paused.least.later_than(now)
+            {
+                self.paused = Some(Paused { until: paused.least, tries: 0, ..paused });
             }
             self.wants = wants;
         }
@@ -286,7 +290,7 @@ impl NicWriter {
         if let Some(paused) = self.items_paused.get_mut(&address)
             && matches!(paused.problem.kind, ProblemKind::AddressInUse { .. })
         {
-            paused.until = paused.since;
+            paused.until = paused.least;
         }
     }
 

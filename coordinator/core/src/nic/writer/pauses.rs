@@ -81,22 +81,17 @@ impl NicWriter {
         after: Option<Duration>,
         of_write: bool,
     ) {
-        let tries = self.paused.as_ref().map_or(0, |paused| paused.tries) + 1;
-        let since = self.paused.as_ref().map_or(now, |paused| paused.since);
-        let wait = after.unwrap_or_default().max(back_off(tries, RETRY_MAX));
+        let mut paused = paused(self.paused.as_ref(), now, problem, after, RETRY_MAX);
         // A failed read in between does not make a write's problem a read's.
-        let of_write = of_write || self.paused.as_ref().is_some_and(|paused| paused.of_write);
-        self.paused = Some(Paused { problem, since, until: now.plus(wait), tries, of_write });
+        paused.of_write = of_write || self.paused.as_ref().is_some_and(|known| known.of_write);
+        self.paused = Some(paused);
     }
 
     /// Seals only: a lock or a policy that keeps tags from being written need not keep anything else
     /// on this NIC waiting.
     pub(super) fn pause_seals(&mut self, now: Clocks, problem: Problem, after: Option<Duration>) {
-        let tries = self.seals_paused.as_ref().map_or(0, |paused| paused.tries) + 1;
-        let since = self.seals_paused.as_ref().map_or(now, |paused| paused.since);
-        let wait = after.unwrap_or_default().max(back_off(tries, RETRY_MAX));
-        let paused = Paused { problem, since, until: now.plus(wait), tries, of_write: true };
-        self.seals_paused = Some(paused);
+        let known = self.seals_paused.as_ref();
+        self.seals_paused = Some(paused(known, now, problem, after, RETRY_MAX));
     }
 
     pub(super) fn pause_item(
@@ -106,17 +101,33 @@ impl NicWriter {
         problem: Problem,
         after: Option<Duration>,
     ) {
-        let known = self.items_paused.get(&address);
-        let tries = known.map_or(0, |paused| paused.tries) + 1;
-        let since = known.map_or(now, |paused| paused.since);
         let most = match problem.kind {
             ProblemKind::AddressInUse { .. } | ProblemKind::AddressCleaning => ATTACH_RETRY_MAX,
             _ => RETRY_MAX,
         };
-        let wait = after.unwrap_or_default().max(back_off(tries, most));
-        let until = now.plus(wait);
-        let paused = Paused { problem, since, until, tries, of_write: true };
+        let paused = paused(self.items_paused.get(&address), now, problem, after, most);
         self.items_paused.insert(address, paused);
+    }
+}
+
+/// The next pause after one that is known: longer, and at least what Azure asks for.
+fn paused(
+    known: Option<&Paused>,
+    now: Clocks,
+    problem: Problem,
+    after: Option<Duration>,
+    most: Duration,
+) -> Paused {
+    let tries = known.map_or(0, |known| known.tries) + 1;
+    let since = known.map_or(now, |known| known.since);
+    let asked = after.unwrap_or_default();
+    Paused {
+        problem,
+        since,
+        until: now.plus(asked.max(back_off(tries, most))),
+        least: now.plus(asked),
+        tries,
+        of_write: true,
     }
 }
 

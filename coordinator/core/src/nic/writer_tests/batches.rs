@@ -130,3 +130,36 @@ fn a_nic_that_stays_failed_is_not_written_in_a_hot_loop() {
     });
     assert!((3..=20).contains(&puts), "{puts} PUTs");
 }
+
+#[test]
+fn a_wait_that_azure_asked_for_outlives_a_change_of_the_wants() {
+    let mut bench = Bench::new();
+    bench.want_present(&[110]);
+    bench.reads(nic("1", &[]));
+    bench.writes();
+    let mut throttled = error(429, "SubscriptionRequestsThrottled", "");
+    if let Ok(answer) = &mut throttled {
+        answer.headers.insert("retry-after".into(), "7".into());
+    }
+    bench.answer(throttled);
+    bench.want_present(&[110, 111]);
+    bench.quiet();
+    bench.later(6_999);
+    bench.quiet();
+    bench.later(1);
+    bench.reads(nic("1", &[]));
+    assert_eq!(addresses(bench.writes().body.as_ref()).len(), 2);
+}
+
+#[test]
+fn a_back_off_of_our_own_ends_when_something_else_is_wanted() {
+    let mut bench = Bench::new();
+    bench.want_present(&[110]);
+    bench.reads(nic("1", &[]));
+    bench.writes();
+    bench.answer(error(409, "AnotherOperationInProgress", ""));
+    bench.quiet();
+    bench.want_present(&[110, 111]);
+    bench.reads(nic("1", &[]));
+    assert_eq!(addresses(bench.writes().body.as_ref()).len(), 2);
+}
