@@ -89,14 +89,14 @@ impl NicWriter {
                 self.sealing_since = None;
                 self.pause(now, problem, after, true);
             }
-            // The fresh document, which is read next in any case, decides.
-            ProblemKind::Changed => {
-                self.changes_met += 1;
-                if self.changes_met > 1 {
+            // The fresh document, which is read next in any case, decides. `Gone` may be another
+            // resource, one that the document names.
+            ProblemKind::Changed | ProblemKind::Gone => {
+                self.surprises += 1;
+                if self.surprises > 1 {
                     self.pause(now, problem, after, true);
                 }
             }
-            ProblemKind::Gone => {}
             ProblemKind::Later | ProblemKind::Unauthorized => self.pause(now, problem, after, true),
             // Whether for good nobody knows: it is tried again, while the bound runs.
             ProblemKind::Forbidden
@@ -125,7 +125,7 @@ impl NicWriter {
         self.cleared = !matches!(sent.plan, Plan::Seal { whole: false, .. });
         self.stale = true;
         self.batch = usize::MAX;
-        self.changes_met = 0;
+        self.surprises = 0;
         self.paused = None;
         self.seals_paused = None;
         let (kind, vips): (_, Vec<VipName>) = match sent.plan {
@@ -201,7 +201,10 @@ impl NicWriter {
                         }
                         return self.ended(now, &operation, status, effects);
                     }
-                    _ => pace(now, operation.started),
+                    _ => {
+                        operation.misses = 0;
+                        pace(now, operation.started)
+                    }
                 }
             }
             Ok(answer) if answer.status == 404 && operation.early_until.later_than(now) => {

@@ -45,6 +45,8 @@ const EARLY_NOT_FOUND: Duration = Duration::from_secs(10);
 const MAX_MISSES: u32 = 5;
 const RETRY_MIN: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(30);
+/// Reads are cheap, and a failover waits for one.
+const READ_RETRY_MAX: Duration = Duration::from_secs(5);
 const ATTACH_RETRY_MAX: Duration = Duration::from_secs(5);
 
 /// What a NicWriter needs to know once.
@@ -193,8 +195,8 @@ pub(crate) struct NicWriter {
     sealing_since: Option<Clocks>,
     /// A tag PATCH did not change the ETag: seal with a whole PUT.
     patch_seals_nothing: bool,
-    /// How often in a row a write met another ETag than the one just read.
-    changes_met: u32,
+    /// How often in a row a write met another NIC than the one just read: another ETag, or none.
+    surprises: u32,
     /// ETag before a seal that is to be checked.
     sealing_from: Option<String>,
     seals_sent: u64,
@@ -224,7 +226,7 @@ impl NicWriter {
             unreadable: false,
             sealing_since: None,
             patch_seals_nothing: false,
-            changes_met: 0,
+            surprises: 0,
             sealing_from: None,
             seals_sent: 0,
             batch: usize::MAX,

@@ -5,7 +5,8 @@ use core::{net::IpAddr, time::Duration};
 use vipfence_types::{Clocks, VipName};
 
 use super::{
-    ATTACH_RETRY_MAX, NicWriter, POLL_MAX, POLL_MIN, Paused, Plan, Presence, RETRY_MAX, RETRY_MIN,
+    ATTACH_RETRY_MAX, NicWriter, POLL_MAX, POLL_MIN, Paused, Plan, Presence, READ_RETRY_MAX,
+    RETRY_MAX, RETRY_MIN,
 };
 use crate::nic::{
     problem::{AzureError, Problem, ProblemKind},
@@ -81,7 +82,8 @@ impl NicWriter {
         after: Option<Duration>,
         of_write: bool,
     ) {
-        let mut paused = paused(self.paused.as_ref(), now, problem, after, RETRY_MAX);
+        let most = if of_write { RETRY_MAX } else { READ_RETRY_MAX };
+        let mut paused = paused(self.paused.as_ref(), now, problem, after, most);
         // A failed read in between does not make a write's problem a read's.
         paused.of_write = of_write || self.paused.as_ref().is_some_and(|known| known.of_write);
         self.paused = Some(paused);

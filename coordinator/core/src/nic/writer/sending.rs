@@ -131,10 +131,7 @@ impl NicWriter {
             let waits =
                 self.items_paused.get(&address).is_some_and(|paused| paused.until.later_than(now));
             // In a document that is Failed, presence proves nothing: it is written again.
-            if waits
-                || items.len() >= self.batch
-                || (as_wanted && !self.may_repeat(now, address, &want))
-            {
+            if waits || items.len() >= self.batch || !self.may_write(now, address, &want) {
                 continue;
             }
             let edit = match want.presence.clone() {
@@ -159,16 +156,17 @@ impl NicWriter {
         (!items.is_empty()).then(|| Plan::Put { items, body: body.value().clone() })
     }
 
-    /// Whether to write again what the document shows already, though not as Succeeded. What was
-    /// accepted for this very want is repeated with growing back-off only.
-    fn may_repeat(&mut self, now: Clocks, address: IpAddr, want: &Want) -> bool {
+    /// Whether to write what the document does not show, or not as Succeeded. What was accepted for
+    /// this very want has come to nothing: it counts as accepted no more (I8), and is repeated with
+    /// growing back-off only.
+    fn may_write(&mut self, now: Clocks, address: IpAddr, want: &Want) -> bool {
         if self.accepted.get(&address) != Some(want) {
             return true;
         }
-        let waited = self.items_paused.contains_key(&address);
-        let text = "Azure accepted the write, and the NIC is Failed nevertheless";
+        self.accepted.remove(&address);
+        let text = "Azure accepted the write, and the NIC does not show it as done";
         self.pause_item(now, address, Problem::new(ProblemKind::Later, text), None);
-        waited
+        false
     }
 
     /// I7: the phase that asks for the write has not changed, and is still wanted.

@@ -163,3 +163,38 @@ fn a_back_off_of_our_own_ends_when_something_else_is_wanted() {
     bench.reads(nic("1", &[]));
     assert_eq!(addresses(bench.writes().body.as_ref()).len(), 2);
 }
+
+#[test]
+fn a_put_that_names_a_missing_resource_is_tried_again_at_a_bounded_pace() {
+    let mut bench = Bench::new();
+    bench.want_present(&[110]);
+    // The NIC is there; the public IP that belongs to the address is not.
+    let puts = puts_in_a_minute(&mut bench, |_, request| match request.method {
+        Method::Get => nic("1", &[]),
+        Method::Put | Method::Patch => error(404, "NotFound", "Resource /pip not found."),
+    });
+    assert!((5..=20).contains(&puts), "{puts} PUTs");
+}
+
+#[test]
+fn a_write_that_azure_accepts_and_forgets_is_repeated_at_a_bounded_pace() {
+    let mut bench = Bench::new();
+    bench.want_present(&[110]);
+    let puts = puts_in_a_minute(&mut bench, |_, request| match request.method {
+        Method::Get => nic("1", &[]),
+        Method::Put | Method::Patch => ok(200, json!({})),
+    });
+    assert!((5..=20).contains(&puts), "{puts} PUTs");
+}
+
+#[test]
+fn a_read_that_fails_is_repeated_every_few_seconds() {
+    let mut bench = Bench::new();
+    bench.want_present(&[110]);
+    for _ in 0..10 {
+        bench.reads(error(403, "AuthorizationFailed", ""));
+        let wait = bench.writer.wake_in(bench.now).expect("another read");
+        assert!(wait <= Duration::from_secs(5), "{wait:?}");
+        bench.now = bench.now.plus(wait);
+    }
+}

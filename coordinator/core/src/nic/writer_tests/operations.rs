@@ -123,3 +123,16 @@ fn news_of_a_followed_operation_are_of_the_same_operation_and_for_all_its_vips()
     assert_eq!(*vips, [name(110), name(111)]);
     assert_eq!((news.started_ms, news.ended_ms), (990_000, Some(1_000_000)));
 }
+
+#[test]
+fn only_polls_in_a_row_without_news_give_up_the_url() {
+    let mut bench = attaching();
+    bench.later(10_000);
+    for _ in 0..12 {
+        assert_eq!(bench.polls(lost()), vec![]);
+        bench.later(200);
+        assert_eq!(bench.polls(status("InProgress")), vec![]);
+        bench.now = bench.now.plus(bench.writer.wake_in(bench.now).expect("a poll"));
+    }
+    assert_eq!(ended_as(&bench.polls(status("Succeeded"))), Some("Succeeded"));
+}
