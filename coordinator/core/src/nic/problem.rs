@@ -42,7 +42,7 @@ pub enum ProblemKind {
     AddressCleaning,
     /// The token was not accepted.
     Unauthorized,
-    /// The identity lacks a permission.
+    /// The identity lacks a permission, or a lock keeps the whole resource as it is.
     Forbidden,
     /// The resource does not exist.
     Gone,
@@ -183,7 +183,7 @@ impl Problem {
         match status {
             401 => ProblemKind::Unauthorized,
             // A lock answers 409, and stays until somebody takes it away.
-            409 if error.has("ScopeLocked") => ProblemKind::Refused,
+            409 if error.has("ScopeLocked") => ProblemKind::Forbidden,
             409 | 429 => ProblemKind::Later,
             403 => ProblemKind::Forbidden,
             404 => ProblemKind::Gone,
@@ -218,7 +218,7 @@ mod tests {
             (429, error("SubscriptionRequestsThrottled"), ProblemKind::Later),
             (429, error("RetryableError"), ProblemKind::Later),
             (409, error("AnotherOperationInProgress"), ProblemKind::Later),
-            (409, error("ScopeLocked"), ProblemKind::Refused),
+            (409, error("ScopeLocked"), ProblemKind::Forbidden),
             (412, error("PreconditionFailed"), ProblemKind::Changed),
             (401, error("ExpiredAuthenticationToken"), ProblemKind::Unauthorized),
             (403, error("LinkedAuthorizationFailed"), ProblemKind::Forbidden),

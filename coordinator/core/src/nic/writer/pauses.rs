@@ -6,7 +6,7 @@ use vipfence_types::{Clocks, VipName};
 
 use super::{
     ATTACH_RETRY_MAX, NicWriter, POLL_MAX, POLL_MIN, Paused, Plan, Presence, READ_RETRY_MAX,
-    RETRY_MAX, RETRY_MIN,
+    RETRY_MAX, RETRY_MIN, Want,
 };
 use crate::nic::{
     problem::{AzureError, Problem, ProblemKind},
@@ -15,7 +15,9 @@ use crate::nic::{
 
 impl NicWriter {
     /// Which addresses of a refused batch are at fault: those that the error names, or the only
-    /// one; where none is named, the batch is halved (H15).
+    /// one; where none is named, the batch is halved (H15). Until the search is over it goes on at
+    /// a steady pace. The problem of its pauses is of a kind by which no target has failed: nobody
+    /// is known to be at fault.
     pub(super) fn blame(
         &mut self,
         now: Clocks,
@@ -35,24 +37,31 @@ impl NicWriter {
             return;
         }
         let error = AzureError::read(&answer.body);
-        let named: Vec<IpAddr> = items
+        let named: Vec<(&IpAddr, &Want)> = items
             .iter()
             .filter(|(address, want)| match &want.presence {
                 Presence::Present { name, .. } => error.names(**address, name),
                 Presence::Absent => error.names(**address, ""),
             })
-            .map(|(address, _)| *address)
             .collect();
         let blamed = if !named.is_empty() {
             named
         } else if items.len() == 1 {
-            items.keys().copied().collect()
+            items.iter().collect()
         } else {
             self.batch = (items.len() / 2).max(1);
-            return;
+            vec![]
         };
-        for address in blamed {
-            self.pause_item(now, address, problem.clone(), after);
+        for (address, want) in blamed {
+            // What is no longer wanted has nothing to wait for.
+            if self.wants.get(address) == Some(want) {
+                self.pause_item(now, *address, problem.clone(), after);
+            }
+        }
+        if self.batch < usize::MAX {
+            let text = format!("looking for the address that Azure refuses: {problem}");
+            let problem = Problem::new(ProblemKind::Later, text);
+            self.paused = Some(paused(None, now, problem, after, RETRY_MIN));
         }
     }
 

@@ -30,10 +30,12 @@ fn a_batch_is_halved_when_the_refusal_names_none() {
         sizes.push(batch.len());
         if batch.iter().any(|address| address == "10.5.0.111") {
             bench.answer(error(400, "SomethingBad", "no name"));
+            let whole = bench.writer.problem(ip(110)).map(|p| &p.kind);
+            assert!(batch.len() == 1 || whole == Some(&ProblemKind::Later), "nobody is at fault");
         } else {
             bench.answer(error(429, "RetryableError", ""));
-            bench.later(200);
         }
+        bench.later(200);
         if bench.writer.problem(ip(111)).is_some_and(|p| p.kind == ProblemKind::Refused) {
             break;
         }
@@ -44,7 +46,8 @@ fn a_batch_is_halved_when_the_refusal_names_none() {
         }
     }
     assert_eq!(sizes, [4, 2, 1, 1]);
-    assert_eq!(bench.writer.problem(ip(112)), None);
+    let innocent = bench.writer.problem(ip(112)).map(|p| &p.kind);
+    assert_eq!(innocent, Some(&ProblemKind::Later), "it waits for the search");
 }
 
 /// Answers every request at once and counts the PUTs of 60 s.
@@ -106,7 +109,39 @@ fn a_locked_nic_with_many_vips_is_written_at_a_bounded_pace() {
         Method::Get => nic("1", &[]),
         Method::Put | Method::Patch => error(409, "ScopeLocked", "a lock"),
     });
+    assert!((5..=15).contains(&puts), "{puts} PUTs");
+}
+
+#[test]
+fn a_batch_that_is_refused_as_a_whole_is_halved_at_a_bounded_pace() {
+    let mut bench = Bench::new();
+    bench.want_present(&[110, 111, 112, 113, 114]);
+    let mut first_second = 0;
+    let begun = bench.now;
+    let puts = puts_in_a_minute(&mut bench, |now, request| match request.method {
+        Method::Get => nic("1", &[]),
+        Method::Put | Method::Patch => {
+            first_second += usize::from(now.mono_since(begun) <= Duration::from_secs(1));
+            error(400, "SomethingBad", "no name")
+        }
+    });
     assert!((5..=60).contains(&puts), "{puts} PUTs");
+    assert!(first_second <= 6, "{first_second} PUTs in the first second");
+}
+
+#[test]
+fn a_refusal_of_what_is_no_longer_wanted_leaves_no_ticks_behind() {
+    let mut bench = Bench::new();
+    bench.want_present(&[110]);
+    bench.reads(nic("1", &[]));
+    bench.writes();
+    bench.want(&[]);
+    bench.answer(error(400, "SomethingBad", ""));
+    bench.reads(nic("1", &[]));
+    bench.later(10_000);
+    bench.quiet();
+    assert_eq!(bench.writer.wake_in(bench.now), None);
+    assert_eq!(bench.writer.problem(ip(110)), None);
 }
 
 #[test]
