@@ -27,7 +27,7 @@ mod upkeep;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use vipfence_types::{Clocks, Heartbeat, MoveId, NicId, NodeId, Refusal, Revision, Term, VipName};
+use vipfence_types::{Clocks, Heartbeat, NicId, NodeId, Refusal, Revision, Term, VipName};
 
 use crate::{
     ask::{AskError, Reply},
@@ -81,8 +81,6 @@ pub struct Coordinator {
     proposals: BTreeMap<ProposalId, Purpose>,
     busy: BTreeMap<Purpose, Stage>,
     surveys: BTreeMap<AskId, (Survey, Body)>,
-    /// Blocked reasons as last proposed.
-    told: BTreeMap<VipName, (MoveId, String, Option<u64>)>,
     /// Grants and releases that nodes were nudged about.
     nudged: BTreeMap<VipName, Revision>,
     next: u64,
@@ -106,7 +104,6 @@ impl Coordinator {
             proposals: BTreeMap::new(),
             busy: BTreeMap::new(),
             surveys: BTreeMap::new(),
-            told: BTreeMap::new(),
             nudged: BTreeMap::new(),
             next: 0,
             now,
@@ -180,7 +177,6 @@ impl Coordinator {
     fn stop_leading(&mut self) {
         self.mover.deposed();
         self.nics.clear();
-        self.told.clear();
         self.nudged.clear();
         let leader = self.leader.clone().filter(|leader| *leader != self.setup.node);
         for id in self.rounds.abandon() {

@@ -171,30 +171,21 @@ impl Coordinator {
         self.tell_blocked(vip, decision.blocked, decision.next_attempt);
     }
 
-    /// Commits why a move does not proceed, when that has changed.
+    /// Commits why a move does not proceed, when that is not what is committed.
     fn tell_blocked(&mut self, vip: &VipName, reason: String, next: Option<Clocks>) {
-        let Some(open) = self.state.open_move(vip) else {
-            self.told.remove(vip);
-            return;
-        };
+        let Some(open) = self.state.open_move(vip) else { return };
         let id = open.id;
         let wall_ms = self.now.wall_us / 1_000;
+        // An attempt that is under way is none to wait for.
+        let next = next.filter(|at| at.later_than(self.now));
         let next_attempt_ms = next.map(|at| {
             wall_ms + u64::try_from(at.mono_since(self.now).as_millis()).unwrap_or(u64::MAX)
         });
-        let same = match self.told.get(vip) {
-            Some((told, before, until)) if *told == id => {
-                // A later attempt of the same kind is news only once the earlier one has passed.
-                // An attempt that is under way is none.
-                let later = next_attempt_ms.is_none_or(|next| next > wall_ms);
-                *before == reason && (!later || until.is_none_or(|until| until > wall_ms))
-            }
-            Some(_) | None => reason.is_empty() && open.blocked_reason.is_empty(),
-        };
-        if same || self.busy.contains_key(&Purpose::Blocked(vip.clone())) {
+        // A later attempt for the same reason is news only once the earlier one has passed.
+        let awaited = open.next_attempt_ms.is_some_and(|told| told > wall_ms);
+        if open.blocked_reason == reason && (awaited || next_attempt_ms.is_none()) {
             return;
         }
-        self.told.insert(vip.clone(), (id, reason.clone(), next_attempt_ms));
         let note = Note::Blocked { reason, next_attempt_ms };
         let body = Body::Note { vip: vip.clone(), id, note };
         self.propose(Purpose::Blocked(vip.clone()), body);

@@ -9,7 +9,10 @@ use super::{
     arm::{Fault, Rule},
     bench::{Bench, Old, address, node, secs},
 };
-use crate::nic::Method;
+use crate::{
+    nic::Method,
+    registry::{Body, Command, Note},
+};
 
 fn put(nic: &'static str, fault: Fault, left: usize) -> Rule {
     Rule { nic, method: Some(Method::Put), fault, left }
@@ -153,4 +156,36 @@ fn a_slow_azure_slows_the_move_and_not_the_answers_to_heartbeats() {
     let outage = bench.when("held 2") - bench.when("a drops");
     assert!(outage < secs(70), "{outage:?}");
     assert!(outage > Duration::from_secs(59), "it is about one operation");
+}
+
+#[test]
+fn why_a_move_is_stuck_is_told_in_every_phase() {
+    let mut bench = Bench::held_by_a();
+    bench.arm.remove_nic("b-nic");
+    bench.arm.remove_nic("c-nic");
+    bench.kill("a");
+    bench.run(secs(30));
+    assert!(bench.saw("over 1"), "{}", bench.story());
+    assert!(bench.blocked().contains("does not exist"), "{}", bench.story());
+}
+
+#[test]
+fn a_new_leader_neither_repeats_nor_loses_why_a_move_is_stuck() {
+    let mut bench = Bench::held_by_a();
+    for name in ["a", "b", "c"] {
+        bench.kill(name);
+    }
+    bench.run(secs(10));
+    bench.replace_leader(Old::Crashes, &node("c"));
+    bench.run(secs(10));
+    let reason = bench.blocked();
+    assert!(reason.contains("no candidate is eligible"), "{}", bench.story());
+    bench.proposals.clear();
+    // The next leader has the same to say.
+    bench.replace_leader(Old::Crashes, &node("b"));
+    bench.run(secs(60));
+    let blocked =
+        |command: &&Command| matches!(command.body, Body::Note { note: Note::Blocked { .. }, .. });
+    assert_eq!(bench.proposals.iter().find(blocked), None);
+    assert_eq!(bench.blocked(), reason, "{}", bench.story());
 }
