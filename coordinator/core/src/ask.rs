@@ -46,7 +46,9 @@ pub enum Ask {
         /// Who asks.
         request: Request,
     },
-    /// Move a VIP.
+    /// Move a VIP. The same request once more is answered with the same move. That outlives the
+    /// VIP, as long as its log does: until `MAX_REMOVED` (64) more are gone. Then the VIP is not
+    /// found.
     MoveVip {
         /// The VIP.
         vip: VipName,

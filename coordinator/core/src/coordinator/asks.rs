@@ -129,19 +129,21 @@ impl Coordinator {
     fn ask_move(&mut self, id: AskId, asked: MoveAsked, dry_run: bool) -> Result<(), AskError> {
         let MoveAsked { vip, to, expect, force, request } = asked;
         let state = Arc::clone(&self.state);
+        // A repeated request is answered by what it was answered with, also when the VIP is gone:
+        // the Registry knows. A dry run executes nothing, so it repeats nothing.
+        if !dry_run && was_asked(&state, &vip, &request) {
+            let body = Body::StartMove { vip, to, cause: Cause::Request, expect, force, request };
+            self.propose(Purpose::Ask(id), body);
+            return Ok(());
+        }
         let Some(record) = state.vip(&vip) else {
             return Err(refuse(Refused::VipNotFound(vip)));
         };
-        let repeated = was_asked(&state, &vip, &request);
         let to = match to {
             Some(node) => {
-                if !repeated {
-                    self.check_target(record, &node, force)?;
-                }
+                self.check_target(record, &node, force)?;
                 Some(node)
             }
-            // A repeated request is answered by what it was answered with.
-            None if repeated => None,
             None => Some(self.choose(record)?),
         };
         if dry_run {

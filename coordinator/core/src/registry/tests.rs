@@ -485,6 +485,10 @@ fn the_past_is_bounded() {
 
 #[test]
 fn only_the_last_vips_that_went_are_remembered() {
+    let delete = |vip| {
+        let (intent, request) = (Intent::Deleted, by("d", "delete"));
+        Body::SetIntent { vip, intent, to: None, request }
+    };
     let mut bench = Bench::new();
     for n in 0..(history::MAX_REMOVED + 10) {
         let name = vip(&format!("v{n}"));
@@ -492,14 +496,20 @@ fn only_the_last_vips_that_went_are_remembered() {
         let request = by("r", "create");
         let (vip, to) = (name.clone(), None);
         bench.apply(Body::CreateVip { vip, spec, enabled: false, to, request });
-        let (vip, intent, request) = (name.clone(), Intent::Deleted, Request::default());
-        bench.apply(Body::SetIntent { vip, intent, to: None, request });
+        bench.apply(delete(name.clone()));
         let phase = bench.0.vip(&name).expect("a VIP").phase;
         let step = Step::Ended { cleared: BTreeSet::new() };
         assert_eq!(bench.apply(Body::Step { vip: name, phase, step }), Applied::Done);
     }
     assert_eq!(bench.0.removed.len(), history::MAX_REMOVED);
     assert_eq!(bench.0.logs.len(), history::MAX_REMOVED);
+    // A repeated request is answered as before while the log is there.
+    let last = bench.0.last_move;
+    let name = vip(&format!("v{}", history::MAX_REMOVED + 9));
+    assert_eq!(bench.apply(delete(name)), Applied::Move(last));
+    let forgotten = vip("v0");
+    let refused = Applied::Refused(Refused::VipNotFound(forgotten.clone()));
+    assert_eq!(bench.apply(delete(forgotten)), refused);
     let (oldest, _) = bench.0.removed.front().expect("one");
     assert!(bench.0.watch_floor < *oldest && bench.0.watch_floor > Revision(0));
 }

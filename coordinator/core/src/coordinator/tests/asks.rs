@@ -12,7 +12,7 @@ use crate::{
     ask::{Ask, AskError, Reply},
     coordinator::{AskId, BeatId, Confirmed, Coordinator, Effect, Input, RoundId, Setup},
     registry::{
-        Applied, Body, Command, Expect, Founder, Outcome, Phase, Refused, Registry, Request,
+        Applied, Body, Command, Expect, Founder, Intent, Outcome, Phase, Refused, Registry, Request,
     },
 };
 
@@ -287,4 +287,28 @@ fn without_a_nic_of_any_candidate_there_is_no_survey() {
     };
     let effects = machine.step(at(2), Input::Asked { id: AskId(1), ask });
     assert_eq!(effects, [Effect::Reply { id: AskId(1), reply: Err(AskError::NoNics) }]);
+}
+
+fn move_with_id(content: &str) -> Ask {
+    let (vip, to, expect) = (demo(), Some(node("b")), Expect::default());
+    let id = Some("r1".into());
+    let request = Request { id, content: content.into(), caller: String::new() };
+    Ask::MoveVip { vip, to, expect, dry_run: false, force: false, request }
+}
+
+#[test]
+fn a_repeated_move_is_answered_also_when_the_vip_is_gone() {
+    let mut bench = Bench::held_by_a();
+    let id = bench.ask(move_with_id("to b"));
+    let Ok(Reply::Applied { applied, .. }) = bench.reply(id) else { panic!("no move") };
+    assert!(bench.run_until(secs(20), |b| b.is_held_by("b")), "{}", bench.story());
+    bench.intend(Intent::Deleted);
+    assert!(bench.run_until(secs(20), |b| b.log.vip(&demo()).is_none()), "{}", bench.story());
+    let id = bench.ask(move_with_id("to b"));
+    let Ok(Reply::Applied { applied: again, .. }) = bench.reply(id) else { panic!("no move") };
+    assert_eq!(again, applied);
+    let id = bench.ask(move_with_id("to c"));
+    assert_eq!(bench.reply(id), Err(AskError::Refused(Refused::RequestIdReused("r1".into()))));
+    let id = bench.ask(move_ask(Some("b"), false));
+    assert_eq!(bench.reply(id), Err(AskError::Refused(Refused::VipNotFound(demo()))));
 }
