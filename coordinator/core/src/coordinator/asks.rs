@@ -9,8 +9,8 @@ use crate::{
     ask::{Ask, AskError, MovePlan, PlannedWrite, Reply},
     nic::{Edit, HttpId, HttpResult},
     registry::{
-        AzureTrack, Body, Cause, Expect, Intent, OperationKind, Outcome, Phase, Refused, Request,
-        VipRecord,
+        Applied, AzureTrack, Body, COMMAND_FORMAT, Cause, Command, Expect, Intent, OperationKind,
+        Outcome, Phase, Refused, Request, VipRecord,
     },
     survey::Survey,
 };
@@ -75,17 +75,7 @@ impl Coordinator {
         let asked_before = was_asked(&self.state, &vip, &request);
         let body = Body::CreateVip { vip, spec: spec.clone(), enabled, to, request };
         // What the Registry would refuse, or has answered before, needs no survey.
-        let mut trial = self.state.as_ref().clone();
-        let command = crate::registry::Command {
-            format: crate::registry::COMMAND_FORMAT,
-            at_ms: 0,
-            by: self.setup.node.clone(),
-            body: body.clone(),
-        };
-        let outcome = trial.apply(self.state.term, &command);
-        if let crate::registry::Applied::Refused(refused) = outcome {
-            return Err(refuse(refused));
-        }
+        self.try_out(&body)?;
         if asked_before {
             self.propose(Purpose::Ask(id), body);
             return Ok(());
@@ -147,9 +137,10 @@ impl Coordinator {
             None => Some(self.choose(record)?),
         };
         if dry_run {
-            let Some(to) = to else { return Err(AskError::NotReady) };
-            self.check_expectations(record, &expect)?;
-            let plan = self.dry_run(record, &to)?;
+            let Some(target) = to.clone() else { return Err(AskError::NotReady) };
+            let (cause, request) = (Cause::Request, Request { id: None, ..request });
+            self.try_out(&Body::StartMove { vip, to, cause, expect, force, request })?;
+            let plan = self.dry_run(record, &target)?;
             self.effects.push(Effect::Reply { id, reply: Ok(Reply::Plan(plan)) });
             return Ok(());
         }
@@ -160,6 +151,17 @@ impl Coordinator {
         let body = Body::StartMove { vip, to, cause, expect, force, request };
         self.propose(Purpose::Ask(id), body);
         Ok(())
+    }
+
+    /// Whether the Registry would refuse this now: applied to a copy, which is cheap.
+    fn try_out(&self, body: &Body) -> Result<(), AskError> {
+        let mut trial = self.state.as_ref().clone();
+        let (format, by) = (COMMAND_FORMAT, self.setup.node.clone());
+        let command = Command { format, at_ms: 0, by, body: body.clone() };
+        match trial.apply(self.state.term, &command) {
+            Applied::Refused(refused) => Err(refuse(refused)),
+            Applied::Done | Applied::Move(_) => Ok(()),
+        }
     }
 
     /// A target by name: known, a candidate, and (without force) able to take it now.
@@ -196,18 +198,6 @@ impl Coordinator {
             .map_err(|reasons| AskError::NotEligible { vip: record.name.clone(), reasons })
     }
 
-    fn check_expectations(&self, record: &VipRecord, expect: &Expect) -> Result<(), AskError> {
-        let vip = record.name.clone();
-        if expect.holder.is_some() && record.holder() != expect.holder.as_ref() {
-            let actual = record.holder().cloned();
-            return Err(refuse(Refused::HolderMismatch { vip, actual }));
-        }
-        if expect.epoch.is_some_and(|epoch| epoch != record.epoch()) {
-            return Err(refuse(Refused::EpochMismatch { vip, actual: record.epoch() }));
-        }
-        Ok(())
-    }
-
     /// What a move would do, from the documents as the leader last read them.
     fn dry_run(&self, record: &VipRecord, to: &NodeId) -> Result<MovePlan, AskError> {
         let vip = record.name.clone();
@@ -236,7 +226,7 @@ impl Coordinator {
                 found.insert(place.address, kept);
             }
             let edit = Edit::Detach { address: place.address };
-            writes.push(self.planned(&place.nic, OperationKind::Detach, &edit).map_err(failed)?);
+            writes.extend(self.planned(&place.nic, OperationKind::Detach, &edit).map_err(failed)?);
         }
         for place in &places {
             let edit = Edit::Attach {
@@ -244,7 +234,7 @@ impl Coordinator {
                 name: record.config_name(place.address),
                 found: found.get(&place.address).cloned().unwrap_or_default(),
             };
-            writes.push(self.planned(&place.nic, OperationKind::Attach, &edit).map_err(failed)?);
+            writes.extend(self.planned(&place.nic, OperationKind::Attach, &edit).map_err(failed)?);
         }
         let moves = self.state.logs.get(&vip).map(|log| &log.moves);
         let mut took: Vec<u64> = moves
@@ -276,19 +266,23 @@ impl Coordinator {
         self.nics.get(nic).and_then(|writer| writer.document())
     }
 
+    /// The write of one edit; none where the document shows it already.
     fn planned(
         &self,
         nic: &NicId,
         kind: OperationKind,
         edit: &Edit,
-    ) -> Result<PlannedWrite, String> {
+    ) -> Result<Option<PlannedWrite>, String> {
         let document = self
             .document(nic)
             .ok_or_else(|| format!("NIC {} has not been read yet", nic.name()))?;
         let edited = document
             .edited(core::slice::from_ref(edit))
             .map_err(|refused| format!("NIC {}: {refused}", nic.name()))?;
-        Ok(PlannedWrite { nic: nic.clone(), kind, patch: document.patch_to(&edited) })
+        if edited == *document.value() {
+            return Ok(None);
+        }
+        Ok(Some(PlannedWrite { nic: nic.clone(), kind, patch: document.patch_to(&edited) }))
     }
 }
 

@@ -312,3 +312,41 @@ fn a_repeated_move_is_answered_also_when_the_vip_is_gone() {
     let id = bench.ask(move_ask(Some("b"), false));
     assert_eq!(bench.reply(id), Err(AskError::Refused(Refused::VipNotFound(demo()))));
 }
+
+#[test]
+fn a_dry_run_of_a_move_to_the_holder_writes_nothing() {
+    let mut bench = Bench::held_by_a();
+    let id = bench.ask(move_ask(Some("a"), true));
+    let Ok(Reply::Plan(plan)) = bench.reply(id) else { panic!("no plan") };
+    assert_eq!((plan.phases, plan.writes), (vec![Phase::Held], vec![]));
+}
+
+#[test]
+fn a_dry_run_is_refused_where_the_move_would_be() {
+    for (intent, expected) in [
+        (Intent::Disabled, Refused::VipDisabled(demo())),
+        (Intent::Deleted, Refused::VipDeleting(demo())),
+    ] {
+        let mut bench = Bench::held_by_a();
+        bench.intend(intent);
+        assert!(bench.run_until(secs(20), |b| b.vip().intent == intent));
+        for dry_run in [true, false] {
+            let id = bench.ask(move_ask(Some("b"), dry_run));
+            assert_eq!(bench.reply(id), Err(AskError::Refused(expected.clone())));
+        }
+    }
+}
+
+#[test]
+fn a_dry_run_is_no_repetition_of_the_move_whose_request_id_it_bears() {
+    let mut bench = Bench::held_by_a();
+    let id = bench.ask(move_with_id("to b"));
+    assert!(bench.reply(id).is_ok());
+    assert!(bench.run_until(secs(20), |b| b.is_held_by("b")), "{}", bench.story());
+    let Ask::MoveVip { vip, expect, force, request, .. } = move_with_id("to c, dry") else {
+        panic!("another ask");
+    };
+    let to = Some(node("c"));
+    let id = bench.ask(Ask::MoveVip { vip, to, expect, dry_run: true, force, request });
+    assert!(matches!(bench.reply(id), Ok(Reply::Plan(_))));
+}
