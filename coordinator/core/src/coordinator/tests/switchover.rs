@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use vipfence_types::{Candidate, Epoch, Release, VipSpec};
+use vipfence_types::{BootId, Candidate, Epoch, Release, VipSpec};
 
 use super::{
     arm::{Fault, Rule},
@@ -275,4 +275,26 @@ fn a_move_that_is_taken_back_before_azure_took_it_detaches_nothing() {
     bench.move_to("a");
     assert!(bench.run_until(secs(20), |b| b.is_held_by("a")), "{}", bench.story());
     assert!(!bench.saw("Put a-nic 200") && !bench.saw("a drops"), "{}", bench.story());
+}
+
+#[test]
+fn a_silent_node_that_is_asked_for_by_force_has_failover_after_to_appear() {
+    let silent = || {
+        let mut bench = Bench::held_by_a();
+        bench.kill("b");
+        bench.run(secs(10));
+        bench.move_with(Some("b"), true);
+        bench.run(secs(2));
+        assert_eq!(bench.vip().target, Some(node("b")), "{}", bench.story());
+        assert_eq!(bench.blocked(), "b is silent");
+        bench
+    };
+    let mut bench = silent();
+    bench.restart("b", vec![BootId::from("b1")]);
+    assert!(bench.run_until(secs(30), |b| b.is_held_by("b")), "{}", bench.story());
+    // It stays silent: the next best gets it (I6).
+    let mut bench = silent();
+    bench.run(secs(2));
+    assert!(bench.run_until(secs(30), |b| b.vip().is_held()), "{}", bench.story());
+    assert!(!bench.saw("grant b") && !bench.is_held_by("b"), "{}", bench.story());
 }

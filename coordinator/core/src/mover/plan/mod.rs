@@ -152,7 +152,7 @@ impl Facts<'_> {
                     return self.find_target(record, decision);
                 };
                 let checked = self.checked(record, target, since, decision);
-                if self.redirect(record, target, &checked, decision) {
+                if self.redirect(record, open, target, &checked, decision) {
                     return;
                 }
                 self.grant_track(record, open, &checked, decision);

@@ -9,7 +9,7 @@ use super::{Decision, Facts};
 use crate::{
     mover::{Check, target::check},
     nic::ProblemKind,
-    registry::{AzureTrack, Cause, Step, VipRecord},
+    registry::{AzureTrack, Cause, Move, Step, VipRecord},
 };
 
 impl Facts<'_> {
@@ -65,6 +65,7 @@ impl Facts<'_> {
     pub(super) fn redirect(
         &self,
         record: &VipRecord,
+        open: &Move,
         target: &NodeId,
         checked: &Check,
         decision: &mut Decision,
@@ -77,7 +78,12 @@ impl Facts<'_> {
             decision.failed = Some((target.clone(), reason.clone()));
             (Cause::TargetFailed, reason)
         } else if self.lead.is_silent(self.now, self.state, target) {
-            (Cause::HolderSilent, format!("{target} is silent"))
+            let reason = format!("{target} is silent");
+            if self.may_still_appear(record, open) {
+                decision.wait(reason, None);
+                return false;
+            }
+            (Cause::HolderSilent, reason)
         } else {
             return false;
         };
@@ -100,6 +106,15 @@ impl Facts<'_> {
                 false
             }
         }
+    }
+
+    /// `force` skips eligibility: a target that was silent when it was asked for by force has
+    /// `failover_after` to appear, as if it had been heard when the move began. It is granted
+    /// nothing before it is heard.
+    fn may_still_appear(&self, record: &VipRecord, open: &Move) -> bool {
+        let key = (record.name.clone(), open.id);
+        let since = self.lead.open_since.get(&key).copied().unwrap_or(self.now);
+        open.force && self.now.mono_since(since) < self.state.timing.failover_after()
     }
 
     /// An attach that Azure refuses for good, as far as can be told (L6).
