@@ -208,7 +208,9 @@ pub struct VipRecord {
     pub target: Option<NodeId>,
     /// The open move.
     pub open: Option<MoveId>,
-    /// NICs that may still be hit by a write of unknown outcome.
+    /// NICs that may still be hit by a write of unknown outcome, as far as is committed. What a
+    /// leader has cleared since stays until an entry takes it out: one that reports Held, begins a
+    /// detach or ends the VIP. So it may say too much, also at rest, and never too little.
     pub exposed: BTreeSet<NicId>,
     /// What belongs to our ipConfigurations and moves along (public IP, pools, ...).
     pub found: BTreeMap<IpAddr, Value>,
