@@ -9,8 +9,8 @@ use std::{collections::BTreeSet, sync::Arc};
 use vipfence_types::{Epoch, MoveId, NicId, Revision, VipName};
 
 use super::{
-    Applied, AzureTrack, Entry, EventKind, GrantTrack, Granted, Intent, Outcome, Refused, Registry,
-    Step, VipRecord,
+    Applied, AzureTrack, Entry, EventKind, GrantTrack, Granted, Intent, Outcome, Place, Refused,
+    Registry, Step, VipRecord,
 };
 
 /// A step that was applied, for the history.
@@ -100,6 +100,7 @@ impl Registry {
                 if next.target.as_ref() != Some(node) {
                     return Err(Refused::Misfit(format!("{node} is not the target")));
                 }
+                no_detach_skipped(&next.azure, to)?;
                 let mut from = next.azure.places();
                 from.retain(|place| !to.contains(place));
                 next.exposed.extend(to.iter().map(|place| place.nic.clone()));
@@ -183,6 +184,19 @@ fn nic_names<'a>(nics: impl Iterator<Item = &'a NicId>) -> String {
         return "no NIC".to_owned();
     }
     names.into_iter().collect::<Vec<_>>().join(", ")
+}
+
+/// I8: what was put on another NIC is taken off before it is put on these.
+fn no_detach_skipped(azure: &AzureTrack, to: &BTreeSet<Place>) -> Result<(), Refused> {
+    let put_on = match azure {
+        AzureTrack::Detached | AzureTrack::Detaching { .. } => return Ok(()),
+        AzureTrack::Attaching { to, .. } => to,
+        AzureTrack::Attached { at, .. } => at,
+    };
+    match put_on.difference(to).next() {
+        None => Ok(()),
+        Some(place) => Err(Refused::Misfit(format!("{} is not detached", place.nic.name()))),
+    }
 }
 
 fn attached(next: &mut VipRecord) -> Result<(), Refused> {

@@ -103,7 +103,7 @@ fn every_step_of_the_azure_track_is_taken_or_refused_as_the_table_says() {
     //                     none    -a      +a<     +b<a    a       b
     let table = [
         (begin_detach(&["a"], &[]), ["-a", "-a", "-a", "-a", "-a", "-a"]),
-        (begin_attach("b"), ["+b<", "+b<a", "+b<a", "+b<a", "+b<a", "+b<"]),
+        (begin_attach("b"), ["+b<", "+b<a", ".", "+b<a", ".", "+b<"]),
         (begin_attach("a"), [".", ".", ".", ".", ".", "."]),
         (Step::Attached, [".", ".", "a", "b", "a", "b"]),
         (Step::Detached, [".", "none", ".", ".", ".", "."]),
