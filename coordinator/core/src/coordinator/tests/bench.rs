@@ -669,6 +669,9 @@ impl Bench {
     fn carry_out(&mut self, machine: usize, effect: Effect) {
         match effect {
             Effect::Propose { id, command } => {
+                // What a node stores and sends is the same command again.
+                let text = serde_json::to_vec(&command).expect("text");
+                assert_eq!(serde_json::from_slice::<Command>(&text).ok().as_ref(), Some(&command));
                 self.proposals.push(command.clone());
                 let event = Event::Commit(machine, id, Box::new(command));
                 self.at(self.now + CONSENSUS, event);
