@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use vipfence_types::{Clocks, VipName};
 
-use super::{Activity, NicEffect, NicWriter, Plan, Presence, TAG, Want, pauses::pace};
+use super::{Activity, NicEffect, NicWriter, Paused, Plan, Presence, TAG, Want, pauses::pace};
 use crate::{
     nic::{
         document::{Edit, NicDocument, Provisioning},
@@ -28,7 +28,8 @@ impl NicWriter {
             }
             return;
         }
-        if self.paused.as_ref().is_some_and(|paused| paused.until.later_than(now)) {
+        let paused = self.paused.as_ref().filter(|paused| paused.until.later_than(now));
+        if paused.is_some_and(|paused| !self.may_read_in(paused, now)) {
             return;
         }
         if self.must_read(now) {
@@ -47,6 +48,13 @@ impl NicWriter {
         };
         self.activity = Activity::Confirming { plan, etag, began: now };
         effects.push(NicEffect::Round);
+    }
+
+    /// A write that waits by our own back-off does not keep a move waiting for its first look at
+    /// this NIC. Only the first: one that fails waits like any other.
+    fn may_read_in(&self, paused: &Paused, now: Clocks) -> bool {
+        let first = self.read_since.is_some_and(|since| since.later_than(self.asked_at));
+        paused.of_write && first && !paused.least.later_than(now)
     }
 
     pub(super) fn must_read(&self, now: Clocks) -> bool {

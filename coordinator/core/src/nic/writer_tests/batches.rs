@@ -233,3 +233,23 @@ fn a_read_that_fails_is_repeated_every_few_seconds() {
         bench.now = bench.now.plus(wait);
     }
 }
+
+#[test]
+fn a_write_that_waits_does_not_keep_a_move_from_looking_at_the_nic() {
+    let mut bench = Bench::new();
+    bench.want_present(&[110]);
+    bench.reads(nic("1", &[]));
+    bench.writes();
+    bench.answer(error(403, "AuthorizationFailed", ""));
+    bench.later(1);
+    bench.quiet();
+    bench.writer.read_after(Some(bench.now));
+    bench.reads(lost());
+    bench.quiet();
+    bench.later(1);
+    bench.writer.read_after(Some(bench.now));
+    bench.reads(nic("2", &[]));
+    assert!(bench.writer.document_since(bench.now).is_some());
+    bench.quiet();
+    assert!(bench.writer.problem(ip(110)).is_some(), "the write still waits");
+}
