@@ -9,6 +9,7 @@
 mod clocks;
 mod heartbeat;
 mod id;
+mod mutation;
 mod numbers;
 mod timing;
 mod vip;
@@ -18,6 +19,7 @@ pub use heartbeat::{Answer, Grant, Heartbeat, NodeHealth, Refusal, VipEpoch, Vip
 pub use id::{
     BootId, ClusterName, InvalidName, NicId, NicRecord, NodeId, RequestId, VipName, validate_name,
 };
+pub use mutation::Mutation;
 pub use numbers::{Epoch, MoveId, Revision, Term};
 pub use timing::{
     CLOCK_RATIO, KERNEL_LIFETIME_CAP, KERNEL_SLACK, Profile, Timing, TimingError, lease_wait,

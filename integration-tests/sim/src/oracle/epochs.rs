@@ -1,0 +1,93 @@
+//! I5: epochs.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use vipfence_types::{Epoch, NodeId, VipName};
+
+use super::{
+    Truth, Verdict,
+    log::{Log, News},
+    violated,
+};
+
+/// See the module.
+#[derive(Default)]
+pub(crate) struct Epochs {
+    granted: BTreeMap<Epoch, (VipName, NodeId)>,
+    /// The epochs under which a node has set an address.
+    added: BTreeMap<Epoch, NodeId>,
+}
+
+impl Epochs {
+    /// I5: "Epochs strictly increase and each belongs to one node and one VIP. […] An address is in
+    /// at most one VIP record, those being deleted included."
+    pub(crate) fn entry(&mut self, log: &Log, _news: &News) -> Verdict {
+        let highest = self.granted.last_key_value().map_or(Epoch(0), |(epoch, _)| *epoch);
+        for record in log.registry.vips.values() {
+            let Some(grant) = record.grant.grant() else { continue };
+            let owner = (record.name.clone(), grant.node.clone());
+            match self.granted.get(&grant.epoch) {
+                Some(known) if *known == owner => {}
+                Some(known) => {
+                    let what = format!("epoch {} is {known:?}'s and {owner:?}'s", grant.epoch);
+                    return violated("I5", what);
+                }
+                None if grant.epoch <= highest => {
+                    let what = format!("epoch {} comes after {highest}", grant.epoch);
+                    return violated("I5", what);
+                }
+                None => {
+                    self.granted.insert(grant.epoch, owner);
+                }
+            }
+        }
+        one_record_an_address(log)
+    }
+
+    /// I5: "A node refuses, for an address, every epoch at or below the highest that it has spent
+    /// for it." And no node adds under an epoch that is not its own.
+    pub(crate) fn address_set(
+        &mut self,
+        truth: &Truth<'_>,
+        _log: &Log,
+        node: usize,
+        vip: &VipName,
+        epoch: Epoch,
+        address: IpAddr,
+    ) -> Verdict {
+        let machine = &truth.machines[node];
+        if machine.memory.spent.forbids(vip, &[address], epoch) {
+            let what = format!("{} adds {address} at epoch {epoch}, spent there", machine.name);
+            return violated("I5", what);
+        }
+        match self.granted.get(&epoch) {
+            Some((_, owner)) if *owner == machine.name => {
+                self.added.insert(epoch, owner.clone());
+                Ok(())
+            }
+            other => {
+                let name = &machine.name;
+                let what = format!("{name} adds {address} at epoch {epoch}, which is {other:?}'s");
+                violated("I5", what)
+            }
+        }
+    }
+
+    /// Whether the address was on the holder's OS at this epoch, at some time.
+    pub(crate) fn was_added(&self, epoch: Epoch) -> bool {
+        self.added.contains_key(&epoch)
+    }
+}
+
+fn one_record_an_address(log: &Log) -> Verdict {
+    let mut seen: BTreeMap<IpAddr, &VipName> = BTreeMap::new();
+    for record in log.registry.vips.values() {
+        for entry in &record.spec.addresses {
+            if let Some(other) = seen.insert(entry.address, &record.name) {
+                let what = format!("{} is in {other} and in {}", entry.address, record.name);
+                return violated("I5", what);
+            }
+        }
+    }
+    Ok(())
+}

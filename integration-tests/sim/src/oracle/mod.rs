@@ -1,0 +1,190 @@
+//! The oracle: the invariants of design.md §3, checked after every event against the true state of
+//! the world, never against what nodes say of themselves.
+//!
+//! One file an invariant or two, one named function each, with its sentence. What the cluster has
+//! agreed on is known from an own replica of the log: the first node that applies an entry shows
+//! it, every other one must show the same.
+//!
+//! The exceptions are the named ones of design.md §11 and nothing else: addresses that a pause of
+//! the machine preserved, until the agent has dealt with it (a); what an outsider has touched in
+//! Azure, until the VIP is held again (b).
+
+mod azure;
+mod converge;
+mod epochs;
+mod holders;
+mod leaders;
+mod log;
+mod moves;
+
+use core::fmt;
+use std::net::IpAddr;
+
+use azure_sim::AdminCommand;
+use vipfence_coordinator_core::{Ask, AskError, Reply};
+
+use crate::{
+    machine::Machine, process::Fact, sometimes::Sometimes, time::At, timeline::Timeline,
+    world::Plan,
+};
+
+pub(crate) use azure::addresses_of;
+pub(crate) use converge::unconverged;
+
+/// An invariant that does not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Its number, as in `I1`.
+    pub invariant: &'static str,
+    /// What was seen.
+    pub what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is violated: {}", self.invariant, self.what)
+    }
+}
+
+pub(crate) type Verdict = Result<(), Violation>;
+
+/// Refuses with the invariant's number.
+pub(crate) fn violated(invariant: &'static str, what: String) -> Verdict {
+    Err(Violation { invariant, what })
+}
+
+/// The true state of the world.
+pub(crate) struct Truth<'a> {
+    pub(crate) now: At,
+    pub(crate) machines: &'a [Machine],
+    pub(crate) azure: &'a azure_sim::World,
+}
+
+/// See the module.
+pub(crate) struct Oracle {
+    pub(crate) log: log::Log,
+    holders: holders::Holders,
+    epochs: epochs::Epochs,
+    leaders: leaders::Leaders,
+    pub(crate) azure: azure::Azure,
+    moves: moves::Moves,
+}
+
+impl Oracle {
+    pub(crate) fn new(azure: &azure_sim::World, _plan: &Plan) -> Self {
+        Self {
+            log: log::Log::default(),
+            holders: holders::Holders::default(),
+            epochs: epochs::Epochs::default(),
+            leaders: leaders::Leaders::default(),
+            azure: azure::Azure::new(azure),
+            moves: moves::Moves::default(),
+        }
+    }
+
+    /// Takes note of something that a process did.
+    pub(crate) fn learn(
+        &mut self,
+        truth: &Truth<'_>,
+        (node, process): (usize, u64),
+        fact: Fact,
+        sometimes: &mut Sometimes,
+        timeline: &mut Timeline,
+    ) -> Verdict {
+        let name = &truth.machines[node].name;
+        match fact {
+            Fact::Committed(commit) => {
+                if let Some(news) = self.log.take(node, commit)? {
+                    timeline.note(truth.now, || news.told(name));
+                    self.epochs.entry(&self.log, &news)?;
+                    self.moves.entry(&self.log, &news, sometimes)?;
+                    self.azure.entry(truth, &self.log, &news, &self.epochs, sometimes)?;
+                }
+                Ok(())
+            }
+            Fact::Leadership(leadership) => {
+                timeline.note(truth.now, || format!("{name}: {leadership:?}"));
+                self.leaders.sees(process, node, &leadership)
+            }
+            Fact::HandedOver(handed) => {
+                timeline.note(truth.now, || {
+                    let request = &handed.request;
+                    let nic = request.path.rsplit('/').next().unwrap_or_default();
+                    let nic = nic.split('?').next().unwrap_or_default();
+                    format!("{name}: sends {:?} {nic}", request.method)
+                });
+                self.leaders.writes(truth, name, &handed)?;
+                self.azure.handed_over(truth, &self.log, process, &handed)
+            }
+            Fact::Agent(event) => {
+                timeline.note(truth.now, || format!("{name}: {event:?}"));
+                Ok(())
+            }
+            Fact::Set { vip, epoch, address } => {
+                timeline.note(truth.now, || format!("{name}: sets {address} ({vip} {epoch})"));
+                self.holders.changed();
+                self.epochs.address_set(truth, &self.log, node, &vip, epoch, address)?;
+                self.holders.address_set(truth, node, &vip, epoch)
+            }
+            Fact::Dropped { address } => {
+                timeline.note(truth.now, || format!("{name}: drops {address}"));
+                self.holders.changed();
+                Ok(())
+            }
+            Fact::Http(what) => {
+                sometimes.saw(match what {
+                    "write window passed" => "a write window passed",
+                    _ => "an outcome is unknown",
+                });
+                timeline.note(truth.now, || format!("{name}: {what}"));
+                Ok(())
+            }
+            Fact::BeatAnswered { .. } => Ok(()),
+            Fact::RaftStopped(why) => {
+                timeline.note(truth.now, || format!("{name}: Raft has stopped: {why}"));
+                Ok(())
+            }
+            Fact::AgentStopped => {
+                timeline.note(truth.now, || format!("{name}: the agent has stopped"));
+                Ok(())
+            }
+        }
+    }
+
+    /// Everything that is checked after every event.
+    pub(crate) fn check(
+        &mut self,
+        truth: &Truth<'_>,
+        sometimes: &mut Sometimes,
+        timeline: &mut Timeline,
+    ) -> Verdict {
+        self.azure.follow(truth, &self.log, sometimes, timeline)?;
+        self.holders.one_holder(truth, &self.log)
+    }
+
+    /// An operator is answered.
+    pub(crate) fn acknowledged(&self, ask: &Ask, answer: &Result<Reply, AskError>) -> Verdict {
+        self.moves.acknowledged(&self.log, ask, answer)
+    }
+
+    /// The end of a run: what was acknowledged is held against the log.
+    pub(crate) fn at_the_end(&self, operator: &crate::operator::Operator) -> Verdict {
+        self.moves.acknowledged_moves_survive(&self.log, operator)
+    }
+
+    pub(crate) fn outsider(&mut self, command: &AdminCommand) {
+        self.azure.outsider(command);
+    }
+
+    pub(crate) fn address_gone(&mut self, _node: usize, _address: IpAddr) {
+        self.holders.changed();
+    }
+
+    pub(crate) fn process_ended(&mut self, process: u64, sometimes: &mut Sometimes) {
+        self.azure.process_ended(process, sometimes);
+    }
+
+    pub(crate) fn machine_off(&mut self, _node: usize) {
+        self.holders.changed();
+    }
+}

@@ -1,0 +1,69 @@
+//! Sometimes: how often the interesting things really happened. A run in which nothing happened
+//! proves nothing.
+
+use std::collections::BTreeMap;
+
+/// Counts by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sometimes(BTreeMap<&'static str, u64>);
+
+/// Everything that has to happen in a run of many seeds; CI fails if one of them never did.
+pub const MUST_HAPPEN: &[&str] = &[
+    "a heartbeat answer arrives at a node that has spent epochs",
+    "a leader is killed",
+    "a leader is lost during an in-flight PUT",
+    "a lease expired by the kernel only",
+    "a machine is paused",
+    "a message arrives twice",
+    "a message is lost",
+    "a move is superseded",
+    "a node that returns has a later epoch",
+    "a process is stopped",
+    "a third party took the address",
+    "a third party wrote a NIC that we wrote",
+    "a VIP failed over",
+    "a write to Azure arrives late",
+    "a write window passed",
+    "an ask was repeated with its request id",
+    "an attach is refused since the address is still allocated",
+    "an operation was accepted and then failed",
+    "an outcome is unknown",
+    "a stale PUT is refused with 412",
+    "a grant is over by waiting",
+    "a grant is over by confirmation",
+    "a VIP is disabled, enabled or deleted",
+    "a NIC is sealed",
+    "a follower is fed with a snapshot",
+    "the timers are changed",
+];
+
+impl Sometimes {
+    /// It happened.
+    pub fn saw(&mut self, what: &'static str) {
+        *self.0.entry(what).or_default() += 1;
+    }
+
+    /// How often it happened.
+    #[must_use]
+    pub fn count(&self, what: &str) -> u64 {
+        self.0.get(what).copied().unwrap_or(0)
+    }
+
+    /// Adds up.
+    pub fn add(&mut self, other: &Self) {
+        for (what, count) in &other.0 {
+            *self.0.entry(what).or_default() += count;
+        }
+    }
+
+    /// All that happened.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        self.0.iter().map(|(what, count)| (*what, *count))
+    }
+
+    /// What had to happen and did not.
+    #[must_use]
+    pub fn missing(&self) -> Vec<&'static str> {
+        MUST_HAPPEN.iter().filter(|what| self.count(what) == 0).copied().collect()
+    }
+}
