@@ -234,7 +234,7 @@ pub enum Step {
     },
     /// Grant over and address detached, as asked for: the move is done. A deleted VIP goes.
     Ended {
-        /// NICs that this leader counts as cleared; for a deleted VIP, all that were exposed.
+        /// NICs that this leader counts as cleared: all that were exposed.
         cleared: BTreeSet<NicId>,
     },
 }

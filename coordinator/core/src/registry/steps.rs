@@ -289,8 +289,8 @@ fn ended(next: &mut VipRecord, cleared: &BTreeSet<NicId>) -> Result<Told, Refuse
         return Err(Refused::Misfit("it is still granted or attached".to_owned()));
     }
     next.exposed.retain(|nic| !cleared.contains(nic));
-    // A record that went with an exposed NIC would let an old write hit a new VIP of this address.
-    if next.intent == Intent::Deleted && !next.exposed.is_empty() {
+    // An old write could put the address back, or hit a new VIP of this address.
+    if !next.exposed.is_empty() {
         let nics = nic_names(next.exposed.iter());
         return Err(Refused::Misfit(format!("{nics} is exposed")));
     }

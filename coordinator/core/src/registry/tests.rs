@@ -287,13 +287,14 @@ fn a_deleted_vip_with_an_exposed_nic_cannot_end() {
 }
 
 #[test]
-fn a_disabled_vip_ends_with_its_exposed_nics_remembered() {
+fn a_disabled_vip_ends_only_when_nothing_of_it_is_exposed() {
     let mut bench = Bench::held();
     bench.intend(Intent::Disabled, Request::default());
     bench.empty();
-    bench.walk(&[Step::Ended { cleared: BTreeSet::new() }]);
+    let exposed = Applied::Refused(Refused::Misfit("a is exposed".to_owned()));
+    assert_eq!(bench.step(Step::Ended { cleared: BTreeSet::new() }), exposed);
+    bench.walk(&[Step::Ended { cleared: nics(&["a"]) }]);
     let record = bench.v();
-    assert_eq!(record.exposed, nics(&["a"]));
     assert_eq!((record.open, record.shown_phase()), (None, Phase::Detached));
     let refused = Applied::Refused(Refused::VipDisabled(vip("v")));
     assert_eq!(bench.start(Some("a"), Request::default()), refused);

@@ -126,6 +126,33 @@ fn disabling_ends_the_grant_then_detaches_and_enabling_places_it_again() {
     assert_eq!(bench.vip().epoch(), Epoch(2), "epochs are not reset");
 }
 
+/// Nothing else has the address then, so Azure itself would not refuse the late attach.
+#[test]
+fn a_late_attach_does_not_bring_back_a_vip_that_nobody_is_to_hold() {
+    for intent in [Intent::Disabled, Intent::Deleted] {
+        let mut bench = Bench::held_by_a();
+        bench.move_to("b");
+        let begun = |b: &Bench| b.saw("begin attach b");
+        assert!(bench.run_until(secs(10), begun), "{}", bench.story());
+        bench.run(Duration::from_millis(5));
+        bench.replace_leader(Old::Lands(secs(15)), &node("c"));
+        for method in [Method::Put, Method::Patch] {
+            let fault = Fault::Answer(429, "RetryableError");
+            let busy = Rule { nic: "b-nic", method: Some(method), fault, left: usize::MAX };
+            bench.arm.rules.push(busy);
+        }
+        bench.run(secs(1));
+        bench.intend(intent);
+        assert!(bench.run_until(secs(10), |b| b.saw("detached")), "{}", bench.story());
+        bench.arm.rules.retain(|rule| rule.method == Some(Method::Patch));
+        assert!(bench.run_until(secs(20), |b| b.saw("Put b-nic 200")), "{}", bench.story());
+        bench.arm.rules.clear();
+        assert!(bench.run_until(secs(60), |b| b.saw("ended")), "{}", bench.story());
+        bench.run(secs(20));
+        assert!(bench.arm.attached(address()).is_empty(), "{}", bench.story());
+    }
+}
+
 #[test]
 fn a_vip_whose_holder_is_silent_can_be_deleted_after_its_lease() {
     let mut bench = Bench::held_by_a();
@@ -251,7 +278,8 @@ fn an_exposed_nic_is_sealed_before_the_next_attach_too() {
     bench.replace_leader(Old::Crashes, &node("b"));
     bench.run(secs(2));
     bench.intend(Intent::Disabled);
-    assert!(bench.run_until(secs(30), |b| b.saw("ended")), "{}", bench.story());
+    bench.run(secs(30));
+    assert!(bench.saw("detached") && !bench.saw("ended"), "{}", bench.story());
     assert!(bench.vip().exposed.contains(&nic_of("a")), "{}", bench.story());
     bench.sights.clear();
     bench.intend(Intent::Held);

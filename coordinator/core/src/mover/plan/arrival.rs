@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use vipfence_types::{NicId, NodeId, VipEpoch};
+use vipfence_types::{Clocks, NicId, NodeId, VipEpoch};
 
 use super::{Decision, Facts};
 use crate::{
-    nic::Provisioning,
+    nic::{NicWriter, Provisioning},
     registry::{AzureTrack, Cause, GrantTrack, Intent, Move, Place, Step, VipRecord},
 };
 
@@ -118,12 +118,37 @@ impl Facts<'_> {
                     Some(place) => self.say_problem(place, decision),
                 }
             }
-            AzureTrack::Detached => {
-                if record.intent == Intent::Disabled || self.sealed(record, decision) {
-                    let cleared = self.cleared(record);
-                    decision.step(record, Step::Ended { cleared });
+            AzureTrack::Detached => self.ended(record, since, decision),
+        }
+    }
+
+    /// Nobody is to hold it, so nobody waits: first no old write may hit any more, and what one has
+    /// put back is taken off again.
+    fn ended(&self, record: &VipRecord, since: Clocks, decision: &mut Decision) {
+        if !self.sealed(record, decision) {
+            return;
+        }
+        let mut back = BTreeSet::new();
+        for nic in &record.exposed {
+            let readable =
+                |writer: &&NicWriter| !writer.is_gone() && writer.nic_problem().is_none();
+            if self.nics.get(nic).filter(readable).is_none() {
+                continue;
+            }
+            for entry in &record.spec.addresses {
+                let place = Place { nic: nic.clone(), address: entry.address };
+                match self.lists(&place) {
+                    Some(true) => drop(back.insert(place)),
+                    Some(false) => {}
+                    None => return self.read([nic].into_iter(), since, decision),
                 }
             }
+        }
+        if back.is_empty() {
+            let cleared = self.cleared(record);
+            decision.step(record, Step::Ended { cleared });
+        } else {
+            self.detach(record, back, since, false, decision);
         }
     }
 }
