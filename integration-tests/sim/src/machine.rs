@@ -55,8 +55,9 @@ pub(crate) enum ExcuseEnds {
     /// There is none.
     #[default]
     Never,
-    /// The agent has taken a step, and its calls to the OS are done.
-    AfterAStep,
+    /// The agent has taken more steps than these, and its calls to the OS are done: it looks at the
+    /// clocks at least twice a second.
+    AfterAStep { steps: u64 },
     /// The agent has had an answer to a heartbeat that it sent after the pause.
     AfterABeat { sent_after_seq: Option<u64> },
 }

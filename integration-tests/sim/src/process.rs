@@ -51,7 +51,7 @@ pub(crate) enum Local {
     /// The disk has flushed.
     Disk,
     /// A request to ARM has its connection.
-    Ready(Box<HttpRequest>),
+    Ready(Box<Asked>),
     /// Nobody waits for the answer any more.
     HttpTimeout(HttpId),
     BeatTimeout(u64),
@@ -73,7 +73,7 @@ pub(crate) enum Fact {
     HandedOver(Box<HandedOver>),
     /// The agent tells of itself.
     Agent(agent::Event),
-    /// An answer to a heartbeat was taken.
+    /// A leader's answer to a heartbeat has come.
     BeatAnswered { seq: u64 },
     /// An address was set on the OS.
     Set { vip: VipName, epoch: Epoch, address: IpAddr },
@@ -87,6 +87,14 @@ pub(crate) enum Fact {
     AgentStopped,
 }
 
+/// A request that the machine has asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    request: HttpRequest,
+    /// The replicated state from which the machine decided it.
+    state: Arc<core::Registry>,
+}
+
 /// A write at the moment at which it is handed over.
 #[derive(Clone, Debug)]
 pub(crate) struct HandedOver {
@@ -95,7 +103,7 @@ pub(crate) struct HandedOver {
     pub(crate) clocks: Clocks,
     /// The quorum rounds of this process that were confirmed: when each began, and its term.
     pub(crate) rounds: Vec<(Clocks, core::Confirmed)>,
-    /// The replicated state as the sender has it.
+    /// The replicated state from which the sender decided it.
     pub(crate) state: Arc<core::Registry>,
 }
 
@@ -212,6 +220,7 @@ pub(crate) struct Process {
     rounds: VecDeque<(Clocks, core::Confirmed)>,
     heartbeat_every: Option<Duration>,
     last_seq: u64,
+    node_steps: u64,
     stopped: bool,
 }
 
@@ -269,6 +278,7 @@ impl Process {
             rounds: VecDeque::new(),
             heartbeat_every: None,
             last_seq: 0,
+            node_steps: 0,
             stopped: false,
         };
         process.run_raft(host, out);
@@ -293,6 +303,11 @@ impl Process {
     /// The number of the last heartbeat that was sent.
     pub(crate) fn last_seq(&self) -> u64 {
         self.last_seq
+    }
+
+    /// How many steps the node's machine has taken.
+    pub(crate) fn node_steps(&self) -> u64 {
+        self.node_steps
     }
 
     pub(crate) fn has_os_calls(&self) -> bool {
@@ -327,7 +342,7 @@ impl Process {
             }
             Local::Os => self.work_os(host, out),
             Local::Disk => self.work_disk(host, out),
-            Local::Ready(request) => self.hand_over(*request, host, out),
+            Local::Ready(asked) => self.hand_over(*asked, host, out),
             Local::HttpTimeout(id) => {
                 let fault = HttpFault::Unknown("no answer in time".to_owned());
                 self.http_ended(id, Err(fault), host, out);
@@ -365,7 +380,9 @@ impl Process {
             }
             Message::BeatAnswer { seq, answer } => {
                 let boot = self.boot.clone();
-                out.facts.push(Fact::BeatAnswered { seq });
+                if answer.is_ok() {
+                    out.facts.push(Fact::BeatAnswered { seq });
+                }
                 let input = match answer {
                     Ok(answer) => agent::Input::Answered { boot, answer },
                     Err(refusal) => agent::Input::Refused { boot, seq, refusal },
@@ -548,11 +565,13 @@ impl Process {
         } else {
             host.chance.within(200, ms(8))
         };
-        out.locals.push((takes, Local::Ready(Box::new(request))));
+        let state = Arc::clone(self.coordinator.state());
+        out.locals.push((takes, Local::Ready(Box::new(Asked { request, state }))));
     }
 
     /// The last step before the bytes leave: the write window is looked at here.
-    fn hand_over(&mut self, request: HttpRequest, host: &mut Host<'_>, out: &mut Out) {
+    fn hand_over(&mut self, asked: Asked, host: &mut Host<'_>, out: &mut Out) {
+        let Asked { request, state } = asked;
         let id = request.id;
         let Some((token, _)) = self.token.clone().filter(|(_, good)| *good > host.now.wall_us)
         else {
@@ -570,7 +589,6 @@ impl Process {
         let carried = azure::carried(&request, &token, self.me.number);
         if is_write {
             let rounds = self.rounds.iter().copied().collect();
-            let state = Arc::clone(self.coordinator.state());
             let handed = HandedOver { request, clocks: host.now, rounds, state };
             out.facts.push(Fact::HandedOver(Box::new(handed)));
         }
@@ -641,6 +659,7 @@ impl Process {
         if self.stopped {
             return;
         }
+        self.node_steps += 1;
         let effects = self.holder.step(host.now, input);
         self.carry_out_node(effects, host, out);
     }

@@ -691,7 +691,8 @@ impl World {
             if let ExcuseEnds::AfterABeat { sent_after_seq } = machine.excuse_ends
                 && sent_after_seq.is_none_or(|sent| seq > sent)
             {
-                machine.excuse_ends = ExcuseEnds::AfterAStep;
+                // The answer itself is the next step.
+                machine.excuse_ends = ExcuseEnds::AfterAStep { steps: 0 };
             }
         }
         let truth = Truth { now: self.now, machines: &self.machines, azure: &self.azure.world };
@@ -709,8 +710,13 @@ impl World {
 
     fn end_excuse(&mut self, node: usize, anyway: bool) {
         let machine = &mut self.machines[node];
-        let done = machine.process.as_ref().is_some_and(|process| !process.has_os_calls());
-        if anyway || (machine.excuse_ends == ExcuseEnds::AfterAStep && done) {
+        let over = match (machine.excuse_ends, &machine.process) {
+            (ExcuseEnds::AfterAStep { steps }, Some(process)) => {
+                process.node_steps() > steps && !process.has_os_calls()
+            }
+            _ => false,
+        };
+        if anyway || over {
             machine.excused.clear();
             machine.excuse_ends = ExcuseEnds::Never;
         }
@@ -867,9 +873,10 @@ impl World {
         let Some((since, seen)) = machine.paused.take() else { return };
         machine.clocks.resume(self.now, self.now - since, seen);
         machine.excused = machine.kernel.all().collect();
-        let seq = machine.process.as_ref().map(|process| process.last_seq());
+        let seq = machine.process.as_ref().map(Process::last_seq);
+        let steps = machine.process.as_ref().map_or(0, Process::node_steps);
         machine.excuse_ends = match seen {
-            PauseSeen::Shown => ExcuseEnds::AfterAStep,
+            PauseSeen::Shown => ExcuseEnds::AfterAStep { steps },
             PauseSeen::Hidden => ExcuseEnds::AfterABeat { sent_after_seq: seq },
         };
         if self.machines[node].runs() {

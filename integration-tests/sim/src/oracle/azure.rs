@@ -9,7 +9,7 @@ use std::{
 use azure_sim::{AdminCommand, JournalEvent};
 use serde_json::Value;
 use vipfence_coordinator_core::{AzureTrack, Body, Cause, GrantTrack, Method, Place, Step};
-use vipfence_types::{NicId, VipName};
+use vipfence_types::{NicId, Revision, VipName};
 
 use super::{
     Truth, Verdict,
@@ -46,8 +46,9 @@ pub(crate) struct Azure {
     touched: BTreeMap<IpAddr, At>,
     /// Every address that was ever ours.
     ours: BTreeSet<IpAddr>,
-    /// NICs that did not have the addresses of a VIP at some time since its detach began.
-    clear: BTreeMap<VipName, BTreeSet<NicId>>,
+    /// For each detach that was begun: the NICs that did not have the VIP's addresses at some time
+    /// since then.
+    clear: BTreeMap<VipName, BTreeMap<Revision, BTreeSet<NicId>>>,
     /// Which NIC an outsider wrote last.
     outside: BTreeSet<String>,
 }
@@ -142,8 +143,9 @@ impl Azure {
     ) -> Verdict {
         match step {
             Step::BeginDetach { .. } => {
-                self.clear.insert(vip.clone(), BTreeSet::new());
-                self.look_for_clear(truth, log);
+                let begun = log.registry.revision;
+                self.clear.entry(vip.clone()).or_default().insert(begun, BTreeSet::new());
+                self.look_for_clear(log);
             }
             Step::Over { confirmed: true, .. } => sometimes.saw("a grant is over by confirmation"),
             Step::Over { confirmed: false, .. } => sometimes.saw("a grant is over by waiting"),
@@ -204,7 +206,6 @@ impl Azure {
     pub(crate) fn handed_over(
         &mut self,
         truth: &Truth<'_>,
-        log: &Log,
         process: u64,
         handed: &HandedOver,
     ) -> Verdict {
@@ -233,7 +234,7 @@ impl Azure {
                     return violated("I2", what);
                 }
                 if puts {
-                    self.attach_follows_detach(log, record, &nic)?;
+                    self.attach_follows_detach(record, &nic)?;
                 }
             }
         }
@@ -242,7 +243,6 @@ impl Azure {
 
     fn attach_follows_detach(
         &self,
-        log: &Log,
         record: &vipfence_coordinator_core::VipRecord,
         nic: &NicId,
     ) -> Verdict {
@@ -251,8 +251,10 @@ impl Azure {
             return violated("I8", format!("{vip} is attached in {:?}", record.azure));
         };
         let nothing = BTreeSet::new();
-        let clear = self.clear.get(&record.name).unwrap_or(&nothing);
-        let _ = log;
+        let detaches = self.clear.get(&record.name);
+        // The last detach that the sender had seen when it decided this.
+        let last = detaches.and_then(|all| all.range(..=record.azure_phase).next_back());
+        let clear = last.map_or(&nothing, |(_, clear)| clear);
         for place in from.iter().filter(|place| place.nic != *nic) {
             if !clear.contains(&place.nic) {
                 let (vip, from) = (&record.name, place.nic.name());
@@ -312,7 +314,7 @@ impl Azure {
                 }
             }
         }
-        self.look_for_clear(truth, log);
+        self.look_for_clear(log);
         Ok(())
     }
 
@@ -427,9 +429,10 @@ impl Azure {
         document
     }
 
-    fn look_for_clear(&mut self, truth: &Truth<'_>, log: &Log) {
-        let _ = truth;
-        for (vip, clear) in &mut self.clear {
+    fn look_for_clear(&mut self, log: &Log) {
+        for (vip, detaches) in &mut self.clear {
+            let Some(mut last) = detaches.last_entry() else { continue };
+            let clear = last.get_mut();
             let Some(record) = log.registry.vip(vip) else { continue };
             for place in record.azure.places() {
                 let document = self.documents.get(place.nic.name());

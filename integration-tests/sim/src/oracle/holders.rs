@@ -46,6 +46,9 @@ impl Holders {
         vip: &VipName,
         epoch: Epoch,
     ) -> Verdict {
+        if truth.machines[node].excuse_ends != ExcuseEnds::Never {
+            return Ok(());
+        }
         for (other, machine) in truth.machines.iter().enumerate() {
             let Some(process) = &machine.process else { continue };
             let stands_still = machine.paused.is_some() || machine.off;

@@ -114,7 +114,7 @@ impl Oracle {
                     format!("{name}: sends {:?} {nic}", request.method)
                 });
                 self.leaders.writes(truth, name, &handed)?;
-                self.azure.handed_over(truth, &self.log, process, &handed)
+                self.azure.handed_over(truth, process, &handed)
             }
             Fact::Agent(event) => {
                 timeline.note(truth.now, || format!("{name}: {event:?}"));
