@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use vipfence_model::lease::{self, Lease};
+use vipfence_model::writes::{self, Writes};
 use vipfence_model::{Limits, Report, Rules, check};
 
 const USAGE: &str = "\
@@ -75,6 +76,13 @@ fn with_all_rules(options: &Options) -> bool {
         show(name, &report);
         fine &= report.exhausted;
     }
+    let writes = if options.large { writes::LARGE } else { writes::SMALL };
+    for (name, bounds) in writes.iter().filter(|run| run.0.contains(&options.only)) {
+        let model = Writes { rules: Rules::full(), bounds: *bounds, only: None };
+        let report = check(model, options.limits);
+        show(name, &report);
+        fine &= report.exhausted;
+    }
     fine
 }
 
@@ -86,6 +94,22 @@ fn without_each_rule(options: &Options) -> bool {
         if name.contains(&options.only) {
             let rules = Rules::without(&[*rule]);
             let model = Lease { rules, bounds: *bounds, only: Some(property) };
+            let report = check(model, options.limits);
+            show(&name, &report);
+            fine &= report.broken.is_some();
+        }
+    }
+    for (name, bounds) in writes::NOT_PROMISED.iter().filter(|run| run.0.contains(&options.only)) {
+        let model = Writes { rules: Rules::full(), bounds: *bounds, only: Some(writes::I2) };
+        let report = check(model, options.limits);
+        show(&format!("not promised, {name}"), &report);
+        fine &= report.broken.is_some();
+    }
+    for (rule, property, bounds) in writes::LOAD_BEARING {
+        let name = format!("writes without {rule:?}");
+        if name.contains(&options.only) {
+            let rules = Rules::without(&[*rule]);
+            let model = Writes { rules, bounds: *bounds, only: Some(property) };
             let report = check(model, options.limits);
             show(&name, &report);
             fine &= report.broken.is_some();
