@@ -20,7 +20,7 @@ Runs the models of vipfence and prints what was seen; see docs/model.md.
                                              [--threads N] [--seconds S] [--transitions MILLIONS]
     cargo run --release -p vipfence-model -- --rules [--only TEXT]
 
---bounds       all rules are kept; small (the default) takes half a minute, large an hour and 6 GB
+--bounds       all rules are kept; small (the default) takes seconds, large minutes and 1.3 GB
 --rules        each rule is dropped in turn; prints the schedule that breaks an invariant
 --only         only the runs whose name contains TEXT
 --threads      threads that search (1)
