@@ -115,6 +115,10 @@ pub struct NicDocument(Value);
 impl NicDocument {
     /// The most private addresses on a NIC (Azure's published limit).
     pub const MAX_ADDRESSES: usize = 256;
+    /// How deeply a document may be nested; Azure's are below 10. Pieces of it go into the log,
+    /// inside of other values. A JSON parser refuses 128 levels, and an entry that cannot be read
+    /// back would stop every node for good.
+    pub const MAX_DEPTH: usize = 64;
 
     /// Takes a document that has an ETag and a list of ipConfigurations.
     ///
@@ -128,6 +132,9 @@ impl NicDocument {
         }
         if !configs.is_some_and(Value::is_array) {
             return Err(Malformed("it has no properties.ipConfigurations"));
+        }
+        if !is_shallow(&document, Self::MAX_DEPTH) {
+            return Err(Malformed("it is nested too deeply"));
         }
         Ok(Self(document))
     }
@@ -240,13 +247,16 @@ impl NicDocument {
     }
 
     fn detached(&self, address: IpAddr) -> Result<Self, EditRefused> {
-        let Some(config) = self.find(address) else {
+        // Azure would not list an address twice. Should it, all of them go or none.
+        let here = || self.configs().filter(|config| config.address == Some(address));
+        let count = here().count();
+        if count == 0 {
             return Ok(self.clone());
-        };
-        if self.configs().count() <= 1 {
+        }
+        if self.configs().count() <= count {
             return Err(EditRefused::WouldBeEmpty);
         }
-        if config.primary {
+        if here().any(|config| config.primary) {
             return Err(EditRefused::Primary(address));
         }
         let mut next = self.0.clone();
@@ -292,6 +302,15 @@ impl NicDocument {
         let added =
             added.map(|new| json!({"op": "add", "path": format!("{path}/-"), "value": new}));
         Value::Array(removed.chain(added).collect())
+    }
+}
+
+/// Looked at for every answer: it allocates nothing, and goes no deeper than it allows.
+fn is_shallow(value: &Value, levels: usize) -> bool {
+    match value {
+        Value::Array(list) => levels > 0 && list.iter().all(|v| is_shallow(v, levels - 1)),
+        Value::Object(map) => levels > 0 && map.values().all(|v| is_shallow(v, levels - 1)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
     }
 }
 
@@ -365,6 +384,44 @@ mod tests {
         let after = document(&[]).edited(&[edit]).expect("an edit of ours");
         let moved = after.pointer("/properties/ipConfigurations/1/properties/publicIPAddress/id");
         assert_eq!(moved, Some(&json!("/pip")));
+    }
+
+    #[test]
+    fn a_number_is_sent_back_as_it_was_read() {
+        // Without serde_json's `float_roundtrip` the last digit is another one.
+        let text =
+            r#"{"etag":"1","properties":{"ipConfigurations":[]},"x":1.708008032750582e-118}"#;
+        let nic = NicDocument::new(serde_json::from_str(text).expect("JSON"));
+        assert_eq!(nic.expect("a NIC document").value().to_string(), text);
+    }
+
+    #[test]
+    fn an_address_that_stands_twice_does_not_take_the_primary_along() {
+        let twice = IpAddr::from([10, 5, 0, 4]);
+        let mut value = document(&[("x", "10.5.0.4"), ("y", "10.5.0.9")]).value().clone();
+        if let Some(Value::Array(configs)) = value.pointer_mut("/properties/ipConfigurations") {
+            // The secondary one stands first, so it is the one that is found.
+            configs.swap(0, 1);
+        }
+        let nic = NicDocument::new(value.clone()).expect("a NIC document");
+        let detach = [Edit::Detach { address: twice }];
+        assert_eq!(nic.edited(&detach), Err(EditRefused::Primary(twice)));
+        if let Some(Value::Array(configs)) = value.pointer_mut("/properties/ipConfigurations") {
+            configs.truncate(2);
+        }
+        let nic = NicDocument::new(value).expect("a NIC document");
+        assert_eq!(nic.edited(&detach), Err(EditRefused::WouldBeEmpty));
+    }
+
+    #[test]
+    fn a_document_nested_too_deeply_for_the_log_is_refused() {
+        let nested = |levels| {
+            let mut value = document(&[]).value().clone();
+            value["future"] = (1..levels).fold(json!([]), |inner, _| json!([inner]));
+            NicDocument::new(value)
+        };
+        assert!(nested(NicDocument::MAX_DEPTH - 1).is_ok());
+        assert_eq!(nested(NicDocument::MAX_DEPTH + 1), Err(Malformed("it is nested too deeply")));
     }
 
     #[test]
