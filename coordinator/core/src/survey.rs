@@ -8,7 +8,7 @@ use core::net::IpAddr;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
-use vipfence_types::{NicId, VipSpec};
+use vipfence_types::{NicId, VipSpec, brief};
 
 use crate::{
     ask::AskError,
@@ -306,7 +306,7 @@ impl Survey {
         let other = self.others.iter().find(|nic| nic.find(address).is_some());
         let holder = other.map_or("another resource of the virtual network".to_owned(), |nic| {
             let name = nic.value().get("name").and_then(Value::as_str).unwrap_or("?");
-            format!("NIC {name}, which is of no member of this cluster")
+            format!("NIC {}, which is of no member of this cluster", brief(name))
         });
         Err(AskError::AddressElsewhere { address, holder })
     }
@@ -368,6 +368,9 @@ impl Prefix {
             .is_some_and(|(before, after)| before < 4 || (address.is_ipv4() && after == 0))
     }
 }
+
+#[cfg(test)]
+mod foreign;
 
 #[cfg(test)]
 mod tests {

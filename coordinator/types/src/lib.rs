@@ -11,6 +11,7 @@ mod heartbeat;
 mod id;
 mod mutation;
 mod numbers;
+mod text;
 mod timing;
 mod vip;
 
@@ -21,6 +22,7 @@ pub use id::{
 };
 pub use mutation::Mutation;
 pub use numbers::{Epoch, MoveId, Revision, Term};
+pub use text::brief;
 pub use timing::{
     CLOCK_RATIO, KERNEL_LIFETIME_CAP, KERNEL_SLACK, Profile, Timing, TimingError, lease_wait,
 };

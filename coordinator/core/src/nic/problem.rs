@@ -7,7 +7,7 @@ use core::{fmt, net::IpAddr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use vipfence_types::NicId;
+use vipfence_types::{NicId, brief};
 
 use super::wire::{HttpAnswer, HttpFault};
 
@@ -16,7 +16,7 @@ use super::wire::{HttpAnswer, HttpFault};
 pub struct Problem {
     /// What it means.
     pub kind: ProblemKind,
-    /// What Azure said, or what went wrong.
+    /// What Azure said, or what went wrong; of limited length.
     pub text: String,
 }
 
@@ -119,8 +119,8 @@ impl AzureError {
 impl Problem {
     /// A problem of one kind.
     #[must_use]
-    pub fn new(kind: ProblemKind, text: impl Into<String>) -> Self {
-        Self { kind, text: text.into() }
+    pub fn new(kind: ProblemKind, text: impl AsRef<str>) -> Self {
+        Self { kind, text: brief(text.as_ref()) }
     }
 
     /// What a fault of the transport means.
@@ -160,7 +160,7 @@ impl Problem {
             other => other,
         };
         let text = format!("operation {status}: {} {}", error.code, error.message);
-        Self::new(kind, text.trim_end().to_owned())
+        Self::new(kind, text.trim_end())
     }
 
     fn kind_of(status: u16, error: &AzureError) -> ProblemKind {
@@ -235,6 +235,15 @@ mod tests {
         for (status, body, expected) in cases {
             assert_eq!(kind(status, body.clone()), expected, "{status} {body}");
         }
+    }
+
+    #[test]
+    fn an_error_of_megabytes_is_told_in_its_beginning() {
+        let message = "ä".repeat(1 << 20);
+        let body = json!({"error": {"code": "X", "message": message}});
+        let answer = HttpAnswer { status: 400, headers: BTreeMap::new(), body };
+        let text = Problem::of_answer(&answer).0.text;
+        assert!(text.starts_with("X: ää") && text.ends_with('…') && text.len() < 1_100);
     }
 
     #[test]
