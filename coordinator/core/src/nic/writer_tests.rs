@@ -1,6 +1,7 @@
 //! Step tests of the NicWriter: what comes in, and exactly what goes out.
 
 mod batches;
+mod foreign;
 mod operations;
 mod seals;
 

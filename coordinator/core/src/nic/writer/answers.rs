@@ -184,7 +184,7 @@ impl NicWriter {
             return;
         };
         let wait = match result {
-            Ok(answer) if answer.status == 200 => {
+            Ok(answer) if answer.status == 200 && has_status(&answer) => {
                 let status = answer.body.get("status").and_then(Value::as_str).unwrap_or_default();
                 match status {
                     "Succeeded" => {
@@ -210,7 +210,7 @@ impl NicWriter {
             Ok(answer) if answer.status == 404 && operation.early_until.later_than(now) => {
                 pace(now, operation.started)
             }
-            // The URL is lost, or nobody answers there: the NIC itself says when it is no longer
+            // The URL is lost, or nobody answers there in words: the NIC itself says when it is no longer
             // Updating.
             _ if operation.misses >= MAX_MISSES => {
                 return self.ended(now, &operation, "Unknown", effects);
@@ -247,4 +247,10 @@ impl NicWriter {
             },
         });
     }
+}
+
+/// A 200 of something that is not ARM (a proxy's page) says nothing of the operation. A word that
+/// is not known does: it is one of a later version, and the operation is not over.
+fn has_status(answer: &HttpAnswer) -> bool {
+    answer.body.get("status").is_some_and(Value::is_string)
 }
