@@ -170,6 +170,7 @@ impl Timing {
         for (name, value_ms) in [
             ("raft_heartbeat", self.raft_heartbeat_ms),
             ("election_min", self.election_min_ms),
+            ("election_max", self.election_max_ms),
             ("agent_heartbeat", self.agent_heartbeat_ms),
             ("suspect_after", self.suspect_after_ms),
             ("lease_ttl", self.lease_ttl_ms),
@@ -272,6 +273,14 @@ mod tests {
         let error = timing.check().expect_err("too short");
         assert_eq!(error, TimingError::LeaseTooShort { lease_ttl_ms: 3_000, needed_ms: 3_525 });
         assert!(error.to_string().contains("lengthen lease_ttl"));
+    }
+
+    #[test]
+    fn an_absurd_timer_is_named_and_does_not_overflow_the_sum() {
+        let huge = u64::MAX / 4 + 1;
+        let timing = Timing { election_max_ms: huge, ..Timing::of(Profile::Fast) };
+        let expected = TimingError::OutOfRange { name: "election_max", value_ms: huge };
+        assert_eq!(timing.check(), Err(expected));
     }
 
     #[test]
