@@ -7,7 +7,7 @@
 use core::net::IpAddr;
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use vipfence_types::{
     ClusterName, Epoch, InvalidSpec, MoveId, NicId, NicRecord, NodeId, RequestId, Revision, Role,
@@ -29,7 +29,14 @@ pub struct Command {
     /// The node that proposed it.
     pub by: NodeId,
     /// What is asked.
+    #[serde(deserialize_with = "body_or_unknown")]
     pub body: Body,
+}
+
+/// By way of a value: what is passed on is what was understood, also where a key stood twice.
+fn body_or_unknown<'de, D: Deserializer<'de>>(from: D) -> Result<Body, D::Error> {
+    let value = Value::deserialize(from)?;
+    Ok(Body::deserialize(&value).unwrap_or(Body::Unknown(value)))
 }
 
 /// What is asked.
@@ -133,7 +140,8 @@ pub enum Body {
         /// The entry that set the timers on which this was decided.
         timing: Revision,
     },
-    /// A body of a later version, kept as it came: a node that was updated reads it anew.
+    /// A body of a later version. It is written as it was read: the next node that is sent this
+    /// entry, or this one after an update, may know it.
     #[serde(untagged)]
     Unknown(Value),
 }

@@ -192,7 +192,7 @@ impl Registry {
         epoch: Epoch,
         message: String,
     ) {
-        self.last_event += 1;
+        self.last_event = self.last_event.saturating_add(1);
         let event = Event {
             number: self.last_event,
             at_ms: entry.at_ms,

@@ -1,6 +1,7 @@
 //! Step tests of the Registry: one table of all steps and tracks, the rules one by one, and random
 //! commands against the invariants.
 
+mod foreign;
 mod moves;
 mod random;
 mod table;
