@@ -5,6 +5,8 @@
 //! Whether and where an address should be attached is decided by the Mover.
 
 mod document;
+#[cfg(test)]
+mod foreign;
 mod problem;
 pub(crate) mod wire;
 mod writer;
