@@ -266,7 +266,7 @@ pub(super) fn vip_message(state: &Registry, record: &VipRecord) -> v1::Vip {
     }
 }
 
-fn spec_message(spec: &VipSpec) -> v1::VipSpec {
+pub(super) fn spec_message(spec: &VipSpec) -> v1::VipSpec {
     let candidates = spec.candidates.iter().map(|(node, candidate)| v1::Candidate {
         node: node.to_string(),
         priority: candidate.priority,

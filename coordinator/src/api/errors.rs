@@ -9,7 +9,7 @@ use std::{collections::HashMap, time::Duration};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, StatusExt as _};
 use vipfence_coordinator_core::{AskError, Refused};
-use vipfence_types::{InvalidName, InvalidSpec, NodeId, RequestId};
+use vipfence_types::{InvalidName, InvalidSpec, NodeId, RequestId, brief};
 
 const DOMAIN: &str = "vipfence";
 const RETRY_AFTER: Duration = Duration::from_millis(500);
@@ -77,7 +77,8 @@ impl Told {
 
 /// A field of the request that is not acceptable.
 pub(crate) fn invalid(reason: &'static str, field: &str, problem: impl Into<String>) -> Status {
-    let problem = problem.into();
+    // It quotes the caller, and travels in headers: too much, and no client can read it.
+    let problem = brief(&problem.into());
     let message = format!("{field}: {problem}");
     Told::new(Code::InvalidArgument, reason, message).field(field, &problem).status()
 }

@@ -8,6 +8,8 @@
 mod cluster;
 mod convert;
 mod errors;
+#[cfg(test)]
+mod foreign;
 mod forward;
 mod internal;
 mod read;

@@ -154,14 +154,14 @@ fn find_move(state: &Registry, id: MoveId) -> Result<Arc<Move>, Status> {
     state.find_move(id).cloned().ok_or_else(|| errors::move_not_found(&id.to_string()))
 }
 
-fn move_id(text: &str) -> Result<MoveId, Status> {
+pub(super) fn move_id(text: &str) -> Result<MoveId, Status> {
     MoveId::parse(text).ok_or_else(|| {
         let problem = format!("\"{text}\" is not a move id; it looks like move-12");
         errors::invalid("INVALID_MOVE_ID", "id", problem)
     })
 }
 
-fn list_vips(state: &Registry, message: &v1::ListVipsRequest) -> v1::ListVipsResponse {
+pub(super) fn list_vips(state: &Registry, message: &v1::ListVipsRequest) -> v1::ListVipsResponse {
     let size = page(message.page_size, MAX_PAGE, MAX_PAGE);
     let mut rest =
         state.vips.values().filter(|record| record.name.as_str() > message.page_token.as_str());
@@ -172,7 +172,7 @@ fn list_vips(state: &Registry, message: &v1::ListVipsRequest) -> v1::ListVipsRes
     v1::ListVipsResponse { vips, next_page_token: last, revision: state.revision.0 }
 }
 
-fn list_moves(
+pub(super) fn list_moves(
     state: &Registry,
     message: &v1::ListMovesRequest,
 ) -> Result<v1::ListMovesResponse, Status> {

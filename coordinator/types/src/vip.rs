@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::NodeId;
+use crate::{NodeId, validate_name};
 
 /// What a node may do in the cluster.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -159,6 +159,9 @@ impl VipSpec {
                 let problem = format!("{ip} cannot be a VIP: use a unicast address of the subnet");
                 return fail(field("address"), problem);
             }
+            if let Some(Err(error)) = entry.nic.as_deref().map(|nic| validate_name("NIC", nic)) {
+                return fail(field("nic"), error.to_string());
+            }
             let most = if ip.is_ipv4() { 32 } else { 128 };
             if entry.prefix_len == 0 || entry.prefix_len > most {
                 let problem = format!("{} is not 1 to {most}", entry.prefix_len);
@@ -212,6 +215,9 @@ mod tests {
         assert_eq!(none.check().map_err(|e| e.field), Err("addresses".to_owned()));
         let loopback = VipSpec::host(IpAddr::from([127, 0, 0, 1]));
         assert_eq!(loopback.check().map_err(|e| e.field), Err("addresses[0].address".to_owned()));
+        let elsewhere = VipAddress { nic: Some("x".repeat(64)), ..good.addresses[0].clone() };
+        let elsewhere = VipSpec { addresses: vec![elsewhere], ..good.clone() };
+        assert_eq!(elsewhere.check().map_err(|e| e.field), Err("addresses[0].nic".to_owned()));
         let patient = VipSpec { release_timeout_ms: 0, ..good };
         assert_eq!(patient.check().map_err(|e| e.field), Err("release_timeout".to_owned()));
     }

@@ -1,0 +1,174 @@
+//! Requests as no client would send them: converted or refused, and the refusal fits into the
+//! headers that carry it.
+
+use foreign_bytes::{bytes, cases, noise, word};
+use proptest::prelude::*;
+use prost::Message;
+use tonic::Status;
+use vipfence_proto::v1;
+
+use super::{
+    convert,
+    vip::{list_moves, list_vips, move_id},
+};
+use vipfence_coordinator_core::Registry;
+
+/// What HTTP/2 implementations take at least: with more the client sees a broken connection.
+const MAX_REFUSAL: usize = 8 << 10;
+
+fn spec() -> v1::VipSpec {
+    let address =
+        |text: &str| v1::VipAddress { address: text.into(), prefix_len: 32, nic: "nic0".into() };
+    v1::VipSpec {
+        addresses: vec![address("10.5.0.110"), address("fd00::110")],
+        candidates: vec![v1::Candidate { node: "n1".into(), priority: 10 }],
+        release_timeout: Some(prost_types::Duration { seconds: 10, nanos: 5_000_000 }),
+        ..v1::VipSpec::default()
+    }
+}
+
+fn create() -> v1::CreateVipRequest {
+    v1::CreateVipRequest {
+        name: "demo".into(),
+        spec: Some(spec()),
+        target_node: "n1".into(),
+        request_id: "r1".into(),
+        ..v1::CreateVipRequest::default()
+    }
+}
+
+fn beat() -> v1::BeatRequest {
+    let at = || v1::VipAtEpoch { vip: "demo".into(), epoch: 7 };
+    v1::BeatRequest {
+        cluster: "c".into(),
+        node: "n1".into(),
+        boot: "b1".into(),
+        replaces: vec!["b0".into()],
+        seq: 3,
+        held: vec![v1::VipReport {
+            vip: "demo".into(),
+            epoch: 7,
+            added: true,
+            problem: "x".into(),
+        }],
+        released: vec![at()],
+        refused: vec![at()],
+        highest_epoch: 9,
+        nics: vec![v1::NodeNic { name: "nic0".into(), id: "/subscriptions/s".into() }],
+        arm_ok: Some(true),
+        version: "1".into(),
+        ..v1::BeatRequest::default()
+    }
+}
+
+fn beaten() -> v1::BeatResponse {
+    let grant = v1::Grant {
+        vip: "demo".into(),
+        epoch: 7,
+        lease_ttl_ms: 4_000,
+        addresses: spec().addresses,
+        hold_without_quorum: false,
+    };
+    let releasing = vec![v1::VipAtEpoch { vip: "demo".into(), epoch: 7 }];
+    v1::BeatResponse { seq: 3, term: 2, grants: vec![grant], releasing }
+}
+
+/// The message itself with damaged bytes, as far as protobuf takes them.
+fn messages<T: Message + Default + Clone + std::fmt::Debug + 'static>(seed: T) -> BoxedStrategy<T> {
+    let damaged = bytes(vec![seed.encode_to_vec()]);
+    prop_oneof![8 => damaged, 1 => noise()]
+        .prop_map(move |raw| T::decode(raw.0.as_slice()).unwrap_or_else(|_| seed.clone()))
+        .boxed()
+}
+
+/// One with odd texts and numbers in its fields.
+fn specs() -> BoxedStrategy<v1::VipSpec> {
+    let address = (word(), any::<u32>(), word())
+        .prop_map(|(address, prefix_len, nic)| v1::VipAddress { address, prefix_len, nic });
+    let host = word().prop_map(|nic| v1::VipAddress { nic, ..spec().addresses[0].clone() });
+    let addresses = prop::collection::vec(prop_oneof![address, host], 0..4);
+    let candidate =
+        (word(), any::<u32>()).prop_map(|(node, priority)| v1::Candidate { node, priority });
+    let timeout = (any::<i64>(), any::<i32>())
+        .prop_map(|(seconds, nanos)| prost_types::Duration { seconds, nanos });
+    let parts = (
+        addresses,
+        prop::collection::vec(candidate, 0..3),
+        prop::option::of(timeout),
+        any::<(i32, i32, i32)>(),
+    );
+    let odd = parts.prop_map(|(addresses, candidates, release_timeout, (mode, release, loss))| {
+        let (mode, release, on_quorum_loss) = (mode % 3, release % 4, loss % 4);
+        v1::VipSpec { addresses, candidates, release_timeout, mode, release, on_quorum_loss }
+    });
+    prop_oneof![1 => odd, 1 => messages(spec())].boxed()
+}
+
+fn check_refusal(status: &Status) {
+    let headers = status.message().len() + status.details().len();
+    assert!(headers <= MAX_REFUSAL, "a refusal of {headers} bytes: {:.200}", status.message());
+}
+
+proptest! {
+    #![proptest_config(cases(256))]
+
+    #[test]
+    fn any_definition_of_a_vip_is_taken_or_refused_briefly(message in specs()) {
+        match convert::spec(Some(&message)) {
+            Err(status) => check_refusal(&status),
+            Ok(spec) => {
+                let again = convert::spec(Some(&convert::spec_message(&spec)));
+                prop_assert_eq!(again.ok(), Some(spec.clone()), "what is shown can be sent back");
+                if let Err(error) = spec.check() {
+                    prop_assert!(error.to_string().len() <= 1_000);
+                } else {
+                    // It is stored, and shown, by every node.
+                    let stored = serde_json::to_string(&spec).expect("plain").len();
+                    prop_assert!(stored <= 16 << 10, "{stored} bytes");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn any_request_is_converted_or_refused_briefly(
+        create in messages(create()), id in word(), token in word(), size in any::<u32>(),
+    ) {
+        let refusals = [
+            convert::vip_name("name", &id).err(),
+            convert::node_name("node", &id).err(),
+            convert::request_id(&id).err(),
+            move_id(&id).err(),
+            convert::spec(create.spec.as_ref()).err(),
+        ];
+        refusals.iter().flatten().for_each(check_refusal);
+        let asked = convert::request("CreateVip", &"r".into(), &create, "me");
+        prop_assert_eq!(asked.content.len(), "CreateVip:".len() + 2 * create.encoded_len());
+        let state = Registry::default();
+        let list = v1::ListVipsRequest { page_size: size, page_token: token.clone(), ..Default::default() };
+        let _ = list_vips(&state, &list);
+        let list = v1::ListMovesRequest { page_size: size, page_token: token, vip: id, ..Default::default() };
+        if let Err(status) = list_moves(&state, &list) {
+            check_refusal(&status);
+        }
+    }
+
+    #[test]
+    fn any_heartbeat_is_converted_or_refused(beat in messages(beat())) {
+        match convert::heartbeat(beat) {
+            Err(status) => check_refusal(&status),
+            Ok(heartbeat) => {
+                let again = convert::heartbeat(convert::heartbeat_message(&heartbeat));
+                prop_assert_eq!(again.ok(), Some(heartbeat));
+            }
+        }
+    }
+
+    #[test]
+    fn any_answer_to_a_heartbeat_is_converted_or_refused(response in messages(beaten())) {
+        if let Ok(answer) = convert::answer(response) {
+            let again = convert::answer(convert::answer_message(answer.clone()));
+            prop_assert_eq!(again, Ok(answer));
+        }
+    }
+}
