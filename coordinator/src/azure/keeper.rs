@@ -9,6 +9,9 @@
 //! Whether a fetch is due is asked of the clocks every few seconds rather than slept for: a timer
 //! stands still while the VM is paused, and a token's life may be a day.
 
+#[cfg(test)]
+mod foreign;
+
 use std::{error::Error, sync::Arc, time::Duration};
 
 use azure_core::{
@@ -20,7 +23,7 @@ use tokio::{
     sync::{Notify, watch},
     time::{sleep, timeout},
 };
-use vipfence_types::Clocks;
+use vipfence_types::{Clocks, brief};
 
 use super::{AzureSetupError, health::Health, imds::Imds};
 use crate::driver::ReadClocks;
@@ -251,5 +254,6 @@ fn innermost(error: &dyn Error) -> String {
     while let Some(cause) = inner.source() {
         inner = cause;
     }
-    inner.to_string()
+    // It may quote the whole answer, and is told in every heartbeat.
+    brief(&inner.to_string())
 }
