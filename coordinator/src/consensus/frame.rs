@@ -7,7 +7,7 @@
 use serde::{Serialize, de::DeserializeOwned};
 use tonic::Status;
 use vipfence_proto::v1::RaftFrame;
-use vipfence_types::ClusterName;
+use vipfence_types::{ClusterName, brief};
 
 /// The only format.
 const FORMAT: u32 = 1;
@@ -24,7 +24,14 @@ pub(super) enum FrameError {
     #[error("the Raft frame has format {0}, this version knows only {FORMAT}")]
     Format(u32),
     #[error("the Raft frame is not readable: {0}")]
-    Body(#[from] serde_json::Error),
+    Body(String),
+}
+
+impl From<serde_json::Error> for FrameError {
+    /// Such an error quotes what it found, which may be the whole frame.
+    fn from(error: serde_json::Error) -> Self {
+        Self::Body(brief(&error.to_string()))
+    }
 }
 
 impl From<FrameError> for Status {
@@ -71,6 +78,14 @@ mod tests {
     use tonic::Code;
 
     use super::*;
+
+    #[test]
+    fn a_frame_that_is_refused_is_not_sent_back() {
+        let ours = ClusterName::new("ours").expect("valid");
+        let frame = pack(&ours, &"x".repeat(1 << 20)).expect("plain");
+        let status = Status::from(unpack::<u32>(&ours, &frame).expect_err("no number"));
+        assert!(status.message().len() < 1_000, "{} bytes", status.message().len());
+    }
 
     #[test]
     fn a_frame_of_a_later_format_or_of_another_cluster_is_refused_by_name() {

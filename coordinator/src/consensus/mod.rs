@@ -27,6 +27,8 @@
 
 mod config;
 mod error;
+#[cfg(test)]
+mod foreign;
 mod frame;
 mod links;
 mod network;

@@ -26,7 +26,7 @@ pub(super) fn decode<T: DeserializeOwned>(
     match bytes.split_first() {
         Some((&FORMAT, json)) => serde_json::from_slice(json)
             .map_err(|source| StoreError::Record { what, source: source.into() }),
-        Some((&found, _)) => Err(StoreError::Format { what, found }),
+        Some((&found, _)) => Err(StoreError::Format { what, found: found.into() }),
         None => Err(StoreError::Format { what, found: 0 }),
     }
 }

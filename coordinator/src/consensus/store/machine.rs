@@ -10,7 +10,7 @@ use openraft::{
 };
 use redb::{Durability, ReadableDatabase as _, ReadableTable as _};
 use tokio::sync::watch;
-use vipfence_coordinator_core::{Applied, Registry};
+use vipfence_coordinator_core::{Applied, RECORD_FORMAT, Registry};
 use vipfence_types::Term;
 
 use super::{
@@ -62,11 +62,13 @@ impl StateMachine {
 
 impl Position {
     fn from_snapshot(meta: &SnapshotMeta, data: &[u8]) -> Result<Self, StoreError> {
-        Ok(Self {
-            applied: meta.last_log_id,
-            membership: meta.last_membership.clone(),
-            registry: record::decode("the snapshot", data)?,
-        })
+        let what = "the snapshot";
+        let registry: Registry = record::decode(what, data)?;
+        // What a later version added would be lost silently.
+        if registry.format > RECORD_FORMAT {
+            return Err(StoreError::Format { what, found: registry.format });
+        }
+        Ok(Self { applied: meta.last_log_id, membership: meta.last_membership.clone(), registry })
     }
 
     fn publication(&self) -> AppliedState {

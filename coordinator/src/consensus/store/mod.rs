@@ -63,7 +63,7 @@ pub enum StoreError {
         /// Which record.
         what: &'static str,
         /// Its format.
-        found: u8,
+        found: u16,
     },
     /// A record that cannot be read or written.
     #[error("{what} is not readable")]
