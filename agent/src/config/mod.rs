@@ -10,6 +10,8 @@
 //! first error and knows no place for keys that it rejects.
 
 mod check;
+#[cfg(test)]
+mod foreign;
 mod problem;
 mod reader;
 mod sections;

@@ -6,7 +6,7 @@ use vipfence_types::{Profile, Role};
 
 use super::*;
 
-const GOOD: &str = r#"cluster = "demo"
+pub(super) const GOOD: &str = r#"cluster = "demo"
 profile = "fast"
 
 [node]

@@ -7,6 +7,9 @@
 //!
 //! Deliberately not here: leases, grants, anything that a restart must forget.
 
+#[cfg(test)]
+mod foreign;
+
 use std::fs::{File, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::net::IpAddr;
@@ -14,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use vipfence_agent_core::Spent;
-use vipfence_types::{BootId, Epoch, VipName};
+use vipfence_types::{BootId, Epoch, VipName, brief};
 
 /// The version of the records. A newer one is not touched.
 const FORMAT: u64 = 1;
@@ -205,7 +208,8 @@ impl NodeState {
             file: self.file.clone(),
             problem: source.to_string(),
         })?;
-        let damaged = |what: String| StateError::Damaged { file: self.file.clone(), what };
+        let damaged =
+            |what: String| StateError::Damaged { file: self.file.clone(), what: brief(&what) };
         let mut spent = Spent::default();
         for (address, epoch) in raw.addresses {
             let parsed: IpAddr =
