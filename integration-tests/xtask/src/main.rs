@@ -1,7 +1,7 @@
 //! The project's own commands: `cargo xtask <command>`.
 //!
 //! `verify` only reads and is what CI runs; `fix` writes. Neither runs the tests: those are
-//! plain `cargo test`, as the README says. `bench` measures.
+//! plain `cargo test`, as the README says. `fuzz` runs some of them for long. `bench` measures.
 
 #![allow(
     clippy::print_stdout,
@@ -17,6 +17,7 @@ use clap::{Parser, Subcommand};
 mod bench;
 mod dependencies;
 mod fix;
+mod fuzz;
 mod licence;
 mod links;
 mod step;
@@ -40,6 +41,8 @@ enum Command {
     Verify(verify::Args),
     /// Format the code and apply what clippy can repair by itself
     Fix,
+    /// Run the tests of everything that reads foreign bytes for long, with new seeds
+    Fuzz(fuzz::Args),
     /// Measure what is promised, with release builds, and print it beside the promise
     #[command(subcommand)]
     Bench(bench::What),
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
     let outcome = Workspace::find().and_then(|workspace| match Cli::parse().command {
         Command::Verify(args) => verify::run(&workspace, &args),
         Command::Fix => fix::run(&workspace),
+        Command::Fuzz(args) => fuzz::run(&workspace, &args),
         Command::Bench(what) => bench::run(&what),
     });
     match outcome {
