@@ -15,6 +15,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod bench;
+mod claims;
 mod dependencies;
 mod fix;
 mod fuzz;

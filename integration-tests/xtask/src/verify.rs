@@ -7,12 +7,13 @@ use anyhow::{Result, bail, ensure};
 
 use crate::step::{Step, Work, command_line, run_all};
 use crate::workspace::Workspace;
-use crate::{dependencies, links, walls};
+use crate::{claims, dependencies, links, walls};
 
 /// Quick ones first.
 const STEPS: &[Step] = &[
     Step { name: "format", work: Work::Cargo { env: &[], args: &["fmt", "--all", "--check"] } },
     Step { name: "links", work: Work::Check(links::check) },
+    Step { name: "claims", work: Work::Check(claims::check) },
     Step { name: "walls", work: Work::Check(walls::check) },
     Step { name: "dependencies", work: Work::Check(dependencies::check) },
     Step {
