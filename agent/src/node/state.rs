@@ -114,7 +114,12 @@ impl NodeState {
             file: file.clone(),
             problem: source.to_string(),
         };
-        let database = Database::create(&file).map_err(|e| fail(e.into()))?;
+        // redb panics at some pages that are damaged.
+        let damaged =
+            || StateError::Damaged { file: file.clone(), what: "a page of it is not whole".into() };
+        let opened = std::panic::catch_unwind(|| open_whole(&file));
+        let opened = opened.map_err(|_| damaged())?.map_err(fail)?;
+        let database = opened.ok_or_else(damaged)?;
         sync_directory(dir)?;
         let state = Self { file: file.clone(), database, _lock: lock };
         let found = state.begin().map_err(fail)?;
@@ -259,6 +264,14 @@ fn entries(
         all.push((key.value().to_owned(), value.value()));
     }
     Ok(all)
+}
+
+/// Opens the file only if every page is as it was written: what is spent is never guessed (I5).
+fn open_whole(file: &Path) -> Result<Option<Database>, redb::Error> {
+    let mut database = Database::create(file)?;
+    // Not whole, and mended from an earlier state: what is spent may be missing.
+    let whole = database.check_integrity()?;
+    Ok(whole.then_some(database))
 }
 
 /// Writes the greater of the two: what is on disk never goes back.

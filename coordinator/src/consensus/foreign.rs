@@ -159,6 +159,23 @@ fn a_snapshot_of_a_later_version_is_refused_by_name() {
     assert!(error.to_string().contains("has format 2"), "{error}");
 }
 
+#[test]
+fn a_file_with_a_damaged_page_is_never_believed() {
+    let logged: Vec<Vec<u8>> = entries().iter().map(encoded).collect();
+    let folder = folder_with(&logged, &encoded(&vote()), &encoded(&Registry::default()));
+    let path = folder.path().join("raft.redb");
+    let whole = std::fs::read(&path).expect("it is there");
+    assert!(Store::open(folder.path()).is_ok());
+    // One byte of a committed entry, which still is JSON.
+    let entry = b"\"at_ms\":1";
+    let at = whole.windows(entry.len()).position(|piece| piece == entry).expect("it is logged");
+    let mut damaged = whole;
+    damaged[at + entry.len() - 1] = b'2';
+    let folder = TempDir::new().expect("a folder");
+    std::fs::write(folder.path().join("raft.redb"), damaged).expect("a file");
+    assert!(Store::open(folder.path()).is_err());
+}
+
 proptest! {
     #![proptest_config(cases(256))]
 

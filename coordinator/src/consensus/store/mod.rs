@@ -12,6 +12,7 @@ mod log;
 mod machine;
 
 use std::{
+    panic::catch_unwind,
     path::{Path, PathBuf},
     sync::{Arc, mpsc},
     time::Duration,
@@ -74,6 +75,12 @@ pub enum StoreError {
         #[source]
         source: Box<serde_json::Error>,
     },
+    /// The file is not one that redb has written like that.
+    #[error(
+        "the database is damaged; stop the agent and move the file away: the leader then fills \
+         this node anew"
+    )]
+    Damaged,
     /// The writer has stopped.
     #[error("the database is closed")]
     Closed,
@@ -119,7 +126,9 @@ impl Store {
     pub(super) fn open(folder: &Path) -> Result<(Self, Closing), StoreError> {
         std::fs::create_dir_all(folder).map_err(StoreError::Folder)?;
         let path = folder.join("raft.redb");
-        let database = Database::builder().set_cache_size(CACHE_BYTES).create(&path)?;
+        // redb panics at some pages that are damaged.
+        let opened = catch_unwind(|| open_whole(&path));
+        let database = opened.unwrap_or(Err(StoreError::Damaged))?;
         let tables = database.begin_write()?;
         tables.open_table(LOG)?;
         tables.open_table(META)?;
@@ -182,6 +191,14 @@ impl Store {
         };
         record::decode(key, bytes.value()).map(Some)
     }
+}
+
+/// Opens the file only if every page is as it was written: an entry that changed on the disk must
+/// not be applied, and is nothing that can be repaired here.
+fn open_whole(path: &Path) -> Result<Database, StoreError> {
+    let mut database = Database::builder().set_cache_size(CACHE_BYTES).create(path)?;
+    // Not whole, and mended from an earlier state: what was acknowledged may be missing.
+    if database.check_integrity()? { Ok(database) } else { Err(StoreError::Damaged) }
 }
 
 fn transact<T>(
