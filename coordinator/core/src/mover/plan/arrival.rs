@@ -7,7 +7,7 @@ use vipfence_types::{Clocks, NicId, NodeId, VipEpoch};
 use super::{Decision, Facts};
 use crate::{
     nic::{NicWriter, Provisioning},
-    registry::{AzureTrack, Cause, GrantTrack, Intent, Move, Place, Step, VipRecord},
+    registry::{AzureTrack, Cause, GrantTrack, Move, Place, Step, VipRecord},
 };
 
 impl Facts<'_> {
