@@ -214,6 +214,11 @@ impl Driver {
                 }
             }
             Effect::Nudge { node } => (self.parts.nudge)(node),
+            Effect::StepDown => {
+                let consensus = self.parts.consensus.clone();
+                tracing::warn!("Azure does not answer this leader: another one is to be elected");
+                tokio::spawn(async move { consensus.step_down().await });
+            }
         }
     }
 }

@@ -20,6 +20,7 @@
 
 mod asks;
 mod inputs;
+mod reach;
 mod rounds;
 #[cfg(test)]
 mod tests;
@@ -36,6 +37,7 @@ use crate::{
     registry::{Applied, AzureOperation, Body, COMMAND_FORMAT, Command, Note, Refused, Registry},
     survey::Survey,
 };
+use reach::Reach;
 use rounds::{Confirm, Rounds};
 
 pub use inputs::{
@@ -83,6 +85,7 @@ pub struct Coordinator {
     surveys: BTreeMap<AskId, (Survey, Body)>,
     /// Grants and releases that nodes were nudged about.
     nudged: BTreeMap<VipName, Revision>,
+    reach: Reach,
     next: u64,
     now: Clocks,
     effects: Vec<Effect>,
@@ -105,6 +108,7 @@ impl Coordinator {
             busy: BTreeMap::new(),
             surveys: BTreeMap::new(),
             nudged: BTreeMap::new(),
+            reach: Reach::default(),
             next: 0,
             now,
             effects: Vec::new(),
@@ -168,6 +172,7 @@ impl Coordinator {
             self.stop_leading();
         }
         if leading {
+            self.reach.elected();
             self.mover.elected(self.now, term);
             self.mover.applied(self.now, &self.state);
         }
@@ -255,6 +260,7 @@ impl Coordinator {
     }
 
     fn on_http(&mut self, id: HttpId, result: HttpResult) {
+        self.reach.called(self.now, &result);
         let survey = self.surveys.iter().find(|(_, (survey, _))| survey.awaits(id));
         if let Some(ask) = survey.map(|(ask, _)| *ask) {
             return self.on_survey(ask, id, result);

@@ -81,6 +81,8 @@ pub(crate) enum Fact {
     Dropped { address: IpAddr },
     /// A request got no answer in time, or was not sent.
     Http(&'static str),
+    /// A leader that Azure does not answer makes way.
+    MakesWay,
     /// Raft has stopped: the process must end.
     RaftStopped(String),
     /// The agent has stopped cleanly: the process ends.
@@ -551,6 +553,11 @@ impl Process {
             core::Effect::Nudge { node } => {
                 let to = spot_of(self.roster.id(&node));
                 self.send(to, None, Message::Nudge, out);
+            }
+            core::Effect::StepDown => {
+                out.facts.push(Fact::MakesWay);
+                self.seat.step_down(host.mono());
+                return true;
             }
         }
         false

@@ -12,6 +12,7 @@ pub const MUST_HAPPEN: &[&str] = &[
     "a heartbeat answer arrives at a node that has spent epochs",
     "a leader is killed",
     "a leader is lost during an in-flight PUT",
+    "a leader that Azure does not answer makes way",
     "a lease expired by the kernel only",
     "a machine is paused",
     "a message arrives twice",

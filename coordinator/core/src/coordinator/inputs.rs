@@ -147,6 +147,8 @@ pub enum Effect {
         /// The node.
         node: NodeId,
     },
+    /// Stop leading, so that another voter is elected; if none is, lead on.
+    StepDown,
 }
 
 /// What a Coordinator needs to know once.

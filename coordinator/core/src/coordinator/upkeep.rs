@@ -34,6 +34,9 @@ impl Coordinator {
         self.ensure_writers(term);
         self.plan_all();
         self.lower_leases();
+        if self.makes_way() {
+            self.effects.push(Effect::StepDown);
+        }
         let nics: Vec<NicId> = self.nics.keys().cloned().collect();
         for nic in nics {
             let effects = match self.nics.get_mut(&nic) {

@@ -140,6 +140,11 @@ impl Oracle {
                 Ok(())
             }
             Fact::BeatAnswered { .. } => Ok(()),
+            Fact::MakesWay => {
+                sometimes.saw("a leader that Azure does not answer makes way");
+                timeline.note(truth.now, || format!("{name}: makes way for another leader"));
+                Ok(())
+            }
             Fact::RaftStopped(why) => {
                 timeline.note(truth.now, || format!("{name}: Raft has stopped: {why}"));
                 Ok(())

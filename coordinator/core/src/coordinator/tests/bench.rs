@@ -686,6 +686,7 @@ impl Bench {
                 assert!(self.replies.insert(id, reply).is_none(), "{id:?} is answered twice");
             }
             Effect::Nudge { node } => self.at(self.now + TO_LEADER, Event::Beat(node, false)),
+            Effect::StepDown => self.saw_now(format!("{} steps down", self.machines[machine].node)),
         }
     }
 

@@ -189,3 +189,43 @@ fn a_new_leader_neither_repeats_nor_loses_why_a_move_is_stuck() {
     assert_eq!(bench.proposals.iter().find(blocked), None);
     assert_eq!(bench.blocked(), reason, "{}", bench.story());
 }
+
+#[test]
+fn a_leader_that_azure_refuses_makes_way_while_a_move_waits_and_not_before() {
+    let mut bench = Bench::held_by_a();
+    bench.arm.rules.push(Rule {
+        nic: "",
+        method: None,
+        fault: Fault::Answer(403, "AuthorizationFailed"),
+        left: usize::MAX,
+    });
+    bench.run(secs(60));
+    assert!(!bench.saw("a steps down"), "nothing waits\n{}", bench.story());
+    bench.move_to("b");
+    let moved_at = bench.now;
+    assert!(bench.run_until(secs(30), |b| b.saw("a steps down")), "{}", bench.story());
+    assert!(bench.when("a steps down") - moved_at >= secs(6), "{}", bench.story());
+    // Nobody took over: it goes on trying, and makes way again after a minute.
+    bench.run(secs(50));
+    let count = |b: &Bench| b.sights.iter().filter(|s| s.what == "a steps down").count();
+    assert_eq!(count(&bench), 1, "{}", bench.story());
+    bench.run(secs(30));
+    assert_eq!(count(&bench), 2, "{}", bench.story());
+}
+
+#[test]
+fn a_leader_that_azure_refuses_stays_where_no_other_voter_would_do_better() {
+    let mut bench = Bench::held_by_a();
+    for name in ["b", "c", "w"] {
+        bench.agent(name).alive = false;
+    }
+    bench.arm.rules.push(Rule {
+        nic: "",
+        method: None,
+        fault: Fault::Answer(403, "AuthorizationFailed"),
+        left: usize::MAX,
+    });
+    bench.move_with(Some("b"), true);
+    bench.run(secs(60));
+    assert!(!bench.saw("a steps down"), "{}", bench.story());
+}
