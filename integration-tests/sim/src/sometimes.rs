@@ -23,7 +23,7 @@ pub const MUST_HAPPEN: &[&str] = &[
     "a third party took the address",
     "a third party wrote a NIC that we wrote",
     "a VIP failed over",
-    "a write to Azure arrives late",
+    "a request to Azure arrives late",
     "a write window passed",
     "an ask was repeated with its request id",
     "an attach is refused since the address is still allocated",

@@ -26,7 +26,7 @@ use crate::{
     operator::Operator,
     oracle::{Oracle, Truth, Violation},
     process::{Fact, Identity, Local, Memory, Out, Process},
-    seat::{RaftDisk, Roster},
+    seat::{RaftDisk, RaftRequest, Roster},
     sometimes::Sometimes,
     time::{At, MachineClocks, PauseSeen, ms, secs},
     timeline::Timeline,
@@ -418,6 +418,7 @@ impl World {
     /// After each event: Azure's answers and timers, and the oracle.
     fn look(&mut self) {
         for (waiting, answer) in self.azure.take_answers() {
+            self.sometimes.saw("a request to Azure arrives late");
             self.answer_arm(waiting, Ok(answer));
         }
         self.follow_azure();
@@ -542,7 +543,7 @@ impl World {
         let is_write = matches!(kind_of(&packet.message), Kind::ArmWrite);
         if is_write && self.chance.one_in(2) {
             let late = self.chance.within(secs(1), secs(40));
-            self.sometimes.saw("a write to Azure arrives late");
+            self.sometimes.saw("a request to Azure arrives late");
             self.push(self.now + late, Event::Arrives(packet));
         }
     }
@@ -574,6 +575,9 @@ impl World {
             && machine.memory.spent != Default::default()
         {
             self.sometimes.saw("a heartbeat answer arrives at a node that has spent epochs");
+        }
+        if matches!(&packet.message, Message::Raft { request: RaftRequest::Snapshot(_), .. }) {
+            self.sometimes.saw("a follower is fed with a snapshot");
         }
         let mut out = Out::default();
         let (process, mut host) = machine.parts(self.now);
@@ -723,7 +727,8 @@ impl World {
     }
 
     fn start(&mut self, node: usize) {
-        if self.machines[node].process.is_some() {
+        // Nothing happens on a machine that is paused.
+        if self.machines[node].process.is_some() || self.machines[node].paused.is_some() {
             return;
         }
         if self.machines[node].off {
@@ -786,7 +791,11 @@ impl World {
     /// Does something to the world, now.
     pub fn do_deed(&mut self, deed: Deed) {
         match deed {
-            Deed::Kill(node) => self.kill(node),
+            Deed::Kill(node) => {
+                if self.machines[node].paused.is_none() {
+                    self.kill(node);
+                }
+            }
             Deed::Start(node) => self.start(node),
             Deed::PowerOff(node) => {
                 self.kill(node);
@@ -883,6 +892,8 @@ impl World {
             self.wake(node);
         }
         self.follow_kernel(node);
+        // Whatever should have been started meanwhile.
+        self.start(node);
     }
 
     /// Everything works again, and stays so: links, disks, clocks, Azure; what is down starts.

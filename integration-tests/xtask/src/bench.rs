@@ -4,14 +4,29 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use integration_tests::{Binaries, Dev, DevOptions, Profile};
+
+use crate::workspace::{Workspace, cargo};
+
+/// What the world must reach.
+const EVENTS_PER_SECOND: u64 = 40_000;
 
 /// What is measured.
 #[derive(clap::Subcommand)]
 pub(crate) enum What {
     /// `vipfence dev`: three nodes, fast profile, operations of 1 s
     Dev(DevArgs),
+    /// The deterministic world: events a second on one core
+    Sim(SimArgs),
+}
+
+/// How the deterministic world is measured.
+#[derive(clap::Args)]
+pub(crate) struct SimArgs {
+    /// How many seeds of five simulated minutes
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    seeds: u32,
 }
 
 /// How `vipfence dev` is measured.
@@ -78,8 +93,31 @@ struct Figures {
 }
 
 /// Measures.
-pub(crate) fn run(what: &What) -> Result<()> {
-    let What::Dev(args) = what;
+pub(crate) fn run(workspace: &Workspace, what: &What) -> Result<()> {
+    match what {
+        What::Dev(args) => dev(args),
+        What::Sim(args) => sim(workspace, args),
+    }
+}
+
+/// Events a second of the deterministic world, beside the promise.
+fn sim(workspace: &Workspace, args: &SimArgs) -> Result<()> {
+    let mut build = workspace.command(cargo());
+    build.args(["build", "--quiet", "--release", "--package", "vipfence-sim", "--locked"]);
+    ensure!(build.status()?.success(), "the world does not build");
+    let seeds = format!("1..{}", args.seeds + 1);
+    let run = ["run", "--quiet", "--release", "--package", "vipfence-sim", "--locked", "--"];
+    let output =
+        workspace.cargo_output(&[&run[..], &["--threads", "1", "--seeds", &seeds]].concat())?;
+    let figures = output.lines().find(|line| line.ends_with("events a second"));
+    let figures = figures.context("the world prints its figures")?;
+    println!("{figures} (promised: {EVENTS_PER_SECOND} on one core)");
+    let rate = figures.split(' ').rev().nth(3).and_then(|number| number.parse::<u64>().ok());
+    ensure!(rate >= Some(EVENTS_PER_SECOND), "the world is slower than promised");
+    Ok(())
+}
+
+fn dev(args: &DevArgs) -> Result<()> {
     // The first to ask decides which build it is.
     let built = Binaries::of(Profile::Release);
     println!("measuring {}", built.vipfence.display());

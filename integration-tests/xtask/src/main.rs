@@ -21,6 +21,7 @@ mod fix;
 mod fuzz;
 mod licence;
 mod links;
+mod sim;
 mod step;
 mod verify;
 mod walls;
@@ -44,6 +45,13 @@ enum Command {
     Fix,
     /// Run the tests of everything that reads foreign bytes for long, with new seeds
     Fuzz(fuzz::Args),
+    /// Run seeds of the deterministic world: replay, search, shrink (see --help behind it)
+    #[command(disable_help_flag = true)]
+    Sim {
+        /// What the world is asked
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
     /// Measure what is promised, with release builds, and print it beside the promise
     #[command(subcommand)]
     Bench(bench::What),
@@ -54,7 +62,8 @@ fn main() -> ExitCode {
         Command::Verify(args) => verify::run(&workspace, &args),
         Command::Fix => fix::run(&workspace),
         Command::Fuzz(args) => fuzz::run(&workspace, &args),
-        Command::Bench(what) => bench::run(&what),
+        Command::Sim { args } => sim::run(&workspace, &args),
+        Command::Bench(what) => bench::run(&workspace, &what),
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -148,8 +148,8 @@ pub(crate) struct Seat {
 }
 
 /// Entries between two snapshots: few, so that a world sees many.
-const ENTRIES_BETWEEN_SNAPSHOTS: u64 = 60;
-const ENTRIES_KEPT: u64 = 20;
+const ENTRIES_BETWEEN_SNAPSHOTS: u64 = 30;
+const ENTRIES_KEPT: u64 = 8;
 
 impl Seat {
     /// A process takes its seat. [`Self::run`] must follow.
