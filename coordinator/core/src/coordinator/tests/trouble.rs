@@ -229,3 +229,23 @@ fn a_leader_that_azure_refuses_stays_where_no_other_voter_would_do_better() {
     bench.run(secs(60));
     assert!(!bench.saw("a steps down"), "{}", bench.story());
 }
+
+#[test]
+fn an_attach_that_lands_late_on_a_nic_that_was_read_before_is_found_and_taken_off() {
+    let mut bench = Bench::held_by_a();
+    bench.move_to("b");
+    let begun = |b: &Bench| b.saw("begin attach b");
+    assert!(bench.run_until(secs(10), begun), "{}", bench.story());
+    bench.run(Duration::from_millis(5));
+    bench.replace_leader(Old::Lands(secs(15)), &node("c"));
+    for nic in ["b-nic", "c-nic"] {
+        bench.arm.rules.push(put(nic, Fault::Answer(429, "RetryableError"), usize::MAX));
+    }
+    bench.run(secs(1));
+    bench.move_to("c");
+    assert!(bench.run_until(secs(10), |b| b.saw("begin attach c")), "{}", bench.story());
+    bench.arm.rules.retain(|rule| rule.nic == "c-nic");
+    assert!(bench.run_until(secs(20), |b| b.saw("Put b-nic 200")), "{}", bench.story());
+    bench.arm.rules.clear();
+    assert!(bench.run_until(secs(60), |b| b.is_held_by("c")), "{}", bench.story());
+}

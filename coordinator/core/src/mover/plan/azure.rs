@@ -190,11 +190,22 @@ impl Facts<'_> {
                 // The pipelined attach: Azure has not let go of it yet.
                 continue;
             }
+            // Azure has seen it somewhere: what was read before that proves nothing (a write of
+            // unknown outcome may have put it back).
+            let refused_at = writer.refused_at(place.address).unwrap_or(since);
+            let looked = |p: &Place| {
+                let writer = self.nics.get(&p.nic);
+                writer.is_some_and(|w| w.is_gone() || w.document_since(refused_at).is_some())
+            };
+            self.read(from.iter().filter(same).map(|p| &p.nic), refused_at, decision);
+            if !from.iter().filter(same).all(looked) {
+                continue;
+            }
             let first_time = !self.lead.kicked.contains(&(record.name.clone(), record.azure_phase));
             if first_time && !from.is_empty() {
                 decision.kicks.push(place.clone());
             }
-            self.in_the_way(record, open, place, holder.as_ref(), since, decision);
+            self.in_the_way(record, open, place, holder.as_ref(), refused_at, decision);
         }
     }
 

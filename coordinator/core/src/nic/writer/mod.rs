@@ -154,6 +154,8 @@ struct Read {
 struct Paused {
     problem: Problem,
     since: Clocks,
+    /// When it was met last.
+    met: Clocks,
     until: Clocks,
     /// Not before this, whatever else is wanted: Azure asked for it.
     least: Clocks,
@@ -353,6 +355,11 @@ impl NicWriter {
     pub(crate) fn problem(&self, address: IpAddr) -> Option<&Problem> {
         let paused = self.items_paused.get(&address).or(self.paused.as_ref());
         paused.map(|paused| &paused.problem)
+    }
+
+    /// When Azure refused this address last.
+    pub(crate) fn refused_at(&self, address: IpAddr) -> Option<Clocks> {
+        self.items_paused.get(&address).map(|paused| paused.met)
     }
 
     /// What stands in the way of everything on this NIC.

@@ -135,6 +135,7 @@ fn paused(
     Paused {
         problem,
         since,
+        met: now,
         until: now.plus(asked.max(back_off(tries, most))),
         least: now.plus(asked),
         tries,
