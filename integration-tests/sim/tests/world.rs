@@ -1,0 +1,57 @@
+//! The deterministic world itself: that it is deterministic, that fresh seeds hold every invariant,
+//! and that what failed once does not fail again. CI runs many more seeds by `cargo xtask sim`.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "fresh seeds come from the clock, and a failed run prints its own"
+)]
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use vipfence_sim::{Length, run_seed, search};
+
+/// Seeds that violated something once, with what they found: `docs/track-record.md`. A seed means a
+/// schedule only as long as nothing changes in how schedules are drawn, so each of these bugs has a
+/// test of its own beside the code, too.
+const REGRESSIONS: &[(u64, Length)] = &[
+    (214, Length::Short),
+    (20, Length::Short),
+    (1_424, Length::Short),
+    (1_795_249_775_423, Length::Long),
+];
+
+#[test]
+fn a_seed_gives_the_same_run_byte_for_byte() {
+    for seed in 1..=3 {
+        let (one, other) =
+            (run_seed(seed, Length::Short, true), run_seed(seed, Length::Short, true));
+        assert!(one.timeline.len() > 50, "seed {seed}: a run has something to tell");
+        assert_eq!(one.timeline, other.timeline, "seed {seed}");
+        assert_eq!((one.fingerprint, one.events), (other.fingerprint, other.events));
+    }
+    let differs =
+        run_seed(4, Length::Short, true).timeline != run_seed(5, Length::Short, true).timeline;
+    assert!(differs, "two seeds are two runs");
+}
+
+#[test]
+fn fresh_seeds_hold_every_invariant() {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+    let first = u64::try_from(since.as_millis()).expect("a date");
+    let tally = search(first, Length::Short, 2, |seed, _| seed < first + 60);
+    let told: Vec<String> = tally
+        .failures
+        .iter()
+        .map(|f| format!("cargo xtask sim --seed {} --short: {}", f.seed, f.violation))
+        .collect();
+    assert!(told.is_empty(), "{}", told.join("\n"));
+    assert!(tally.seeds >= 60 && tally.events > 100_000, "{tally:?}");
+}
+
+#[test]
+fn what_failed_once_does_not_fail_again() {
+    for (seed, length) in REGRESSIONS {
+        let report = run_seed(*seed, *length, false);
+        assert_eq!(report.violation, None, "seed {seed}");
+    }
+}
