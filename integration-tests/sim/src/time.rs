@@ -91,6 +91,11 @@ impl MachineClocks {
         }
     }
 
+    /// The same machine after a boot: its crystal is what it was.
+    pub(crate) fn reboot(&mut self, at: At, wall_error_us: i64) {
+        *self = Self::booted(at, wall_error_us, self.mono.ppm, self.raw.ppm);
+    }
+
     /// All four, read at once.
     pub(crate) fn read(&self, at: At) -> Clocks {
         Clocks {

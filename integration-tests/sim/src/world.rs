@@ -732,10 +732,9 @@ impl World {
             return;
         }
         if self.machines[node].off {
-            let (slewed, crystal) = (0, 0);
             self.machines[node].off = false;
-            let step = self.chance.signed(-50_000, 50_000);
-            self.machines[node].clocks = MachineClocks::booted(self.now, step, slewed, crystal);
+            let error = self.chance.signed(-50_000, 50_000);
+            self.machines[node].clocks.reboot(self.now, error);
         }
         self.processes += 1;
         let machine = &mut self.machines[node];
