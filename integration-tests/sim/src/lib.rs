@@ -46,4 +46,4 @@ pub use schedule::{Length, Schedule, Strike, WAITING_FAULTS};
 pub use search::{Failure, Tally, search, shrink};
 pub use sometimes::{MUST_HAPPEN, Sometimes};
 pub use timeline::Timeline;
-pub use world::{Deed, Kind, Plan, Verdict, World};
+pub use world::{Deed, Kind, Plan, Verdict, World, Wrote};

@@ -56,6 +56,13 @@ impl Operator {
         &self.calls
     }
 
+    /// What was acknowledged is lost with the log: of no earlier call is anything known.
+    pub(crate) fn log_is_lost(&mut self, now: At) {
+        for call in &mut self.calls {
+            call.ended = Some((now, Ended::Unknown));
+        }
+    }
+
     pub(crate) fn begin(&mut self, now: At, node: usize, ask: Ask) -> usize {
         self.calls.push(Call { ask, begun: now, ended: None, node, attempt: 0, tried: false });
         self.calls.len() - 1

@@ -131,6 +131,15 @@ impl MachineClocks {
         }
     }
 
+    /// The clocks run at other rates from now on.
+    pub(crate) fn run_at(&mut self, at: At, slewed: i32, crystal: i32) {
+        for clock in [&mut self.wall, &mut self.boot, &mut self.mono, &mut self.raw] {
+            clock.step(at, 0);
+            clock.ppm = slewed;
+        }
+        self.raw.ppm = crystal;
+    }
+
     /// Time synchronisation brings the wall clock back to the truth.
     pub(crate) fn true_wall(&mut self, at: At) {
         self.wall = Clock { base: Self::EPOCH_US + at, since: at, ppm: self.wall.ppm };

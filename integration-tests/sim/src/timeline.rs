@@ -21,6 +21,12 @@ impl Timeline {
         }
     }
 
+    /// What was written from a moment on.
+    pub(crate) fn since(&self, at: At) -> impl Iterator<Item = &str> + '_ {
+        let lines = self.lines.iter().flatten().filter(move |(when, _)| *when >= at);
+        lines.map(|(_, line)| line.as_str())
+    }
+
     /// All lines, with the time in seconds.
     pub fn lines(&self) -> impl Iterator<Item = String> + '_ {
         self.lines

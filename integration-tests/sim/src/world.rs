@@ -4,6 +4,8 @@
 //! oracle looks at the truth. Nothing else moves, so a seed and a schedule of faults give the same
 //! run, byte for byte.
 
+mod script;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr},
@@ -31,6 +33,8 @@ use crate::{
     time::{At, MachineClocks, PauseSeen, ms, secs},
     timeline::Timeline,
 };
+
+pub use script::{Kind, Wrote};
 
 /// The streams of chance.
 mod stream {
@@ -154,31 +158,7 @@ pub enum Verdict {
     Keep,
 }
 
-/// What a rule of a script sees of a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Between the nodes' Rafts.
-    Raft,
-    /// A heartbeat.
-    Beat,
-    /// The answer to one.
-    BeatAnswer {
-        /// How many grants it carries.
-        grants: usize,
-    },
-    /// A hint to beat.
-    Nudge,
-    /// A request to ARM that reads.
-    ArmRead,
-    /// A request to ARM that writes.
-    ArmWrite,
-    /// The answer to either.
-    ArmAnswer,
-    /// Anything else.
-    Other,
-}
-
-type Rule = Box<dyn FnMut(Spot, Spot, Kind) -> Verdict>;
+type Rule = Box<dyn FnMut(Spot, Spot, &Kind) -> Verdict>;
 
 /// See the module.
 pub struct World {
@@ -482,7 +462,7 @@ impl World {
     // ---- messages -----------------------------------------------------------------------------
 
     /// A rule for the messages from now on; it replaces the last one.
-    pub fn rule(&mut self, rule: impl FnMut(Spot, Spot, Kind) -> Verdict + 'static) {
+    pub fn rule(&mut self, rule: impl FnMut(Spot, Spot, &Kind) -> Verdict + 'static) {
         self.rule = Some(Box::new(rule));
     }
 
@@ -517,7 +497,7 @@ impl World {
 
     fn send(&mut self, packet: Packet) {
         if let Some(rule) = &mut self.rule {
-            match rule(packet.from, packet.to, kind_of(&packet.message)) {
+            match rule(packet.from, packet.to, &Kind::of(&packet.message)) {
                 Verdict::Pass => {}
                 Verdict::Drop => return,
                 Verdict::Keep => return self.kept.push(packet),
@@ -540,7 +520,8 @@ impl World {
     /// TCP goes on trying: what was handed over to a cut link may still arrive when it is joined.
     fn lose(&mut self, packet: Packet) {
         self.sometimes.saw("a message is lost");
-        let is_write = matches!(kind_of(&packet.message), Kind::ArmWrite);
+        let is_write =
+            matches!(&packet.message, Message::Arm { request, .. } if request.method != "GET");
         if is_write && self.chance.one_in(2) {
             let late = self.chance.within(secs(1), secs(40));
             self.sometimes.saw("a request to Azure arrives late");
@@ -1031,24 +1012,6 @@ fn machine(seed: u64, index: u64, name: &NodeId, plan: &Plan, clocks: &mut Chanc
         os_slow_ms: 0,
         excused: BTreeSet::new(),
         excuse_ends: ExcuseEnds::Never,
-    }
-}
-
-fn kind_of(message: &Message) -> Kind {
-    match message {
-        Message::Raft { .. } | Message::RaftAnswer { .. } => Kind::Raft,
-        Message::Beat { .. } => Kind::Beat,
-        Message::BeatAnswer { answer, .. } => {
-            Kind::BeatAnswer { grants: answer.as_ref().map_or(0, |answer| answer.grants.len()) }
-        }
-        Message::Nudge => Kind::Nudge,
-        Message::Arm { request, .. } if request.method == "GET" => Kind::ArmRead,
-        Message::Arm { .. } => Kind::ArmWrite,
-        Message::ArmAnswer { .. } => Kind::ArmAnswer,
-        Message::Imds
-        | Message::ImdsAnswer { .. }
-        | Message::Ask { .. }
-        | Message::AskAnswer { .. } => Kind::Other,
     }
 }
 

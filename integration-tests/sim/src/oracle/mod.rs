@@ -177,6 +177,13 @@ impl Oracle {
         self.moves.acknowledged_moves_survive(&self.log, operator)
     }
 
+    /// The log is lost everywhere. Epochs go on all the same (I5).
+    pub(crate) fn log_is_lost(&mut self) {
+        self.log = log::Log::default();
+        self.leaders = leaders::Leaders::default();
+        self.moves = moves::Moves::default();
+    }
+
     pub(crate) fn outsider(&mut self, command: &AdminCommand) {
         self.azure.outsider(command);
     }
