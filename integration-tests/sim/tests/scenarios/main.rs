@@ -1,0 +1,10 @@
+//! Every attack on the design as a scenario of the deterministic world, replayed step by step.
+//!
+//! Each of them broke an earlier text of the design. With the fence in place nothing may be
+//! violated; where a mutation removes the fence, the same script must end in a violation. Letters
+//! as there: `h` the first round, `v` the second, `l` the traps in which nothing moves any more.
+
+mod h;
+mod l;
+mod stage;
+mod v;
