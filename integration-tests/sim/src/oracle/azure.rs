@@ -181,9 +181,9 @@ impl Azure {
         let lags = truth.azure.settings().data_plane_lag_ms > 0;
         let attachments = truth.azure.attachments().attachments;
         for place in at {
-            let touched = self.touched.get(&place.address).copied().unwrap_or(0);
             // What an outsider did a moment ago can only be seen by the next read.
-            let excused = touched + crate::time::secs(20) > truth.now;
+            let touched = self.touched.get(&place.address);
+            let excused = touched.is_some_and(|at| *at + crate::time::secs(20) > truth.now);
             let there = address_of(place).and_then(|address| attachments.get(&address));
             let routed = there.is_some_and(|nic| place.nic == NicId::new(nic));
             if !routed && !lags && !excused {
