@@ -324,6 +324,18 @@ impl World {
         true
     }
 
+    /// Of the kept messages that are like this only the newest is left.
+    pub fn forget_all_but_the_newest(&mut self, like: impl Fn(Spot, Spot, &Kind) -> bool) {
+        let is_like =
+            |packet: &crate::net::Packet| like(packet.from, packet.to, &Kind::of(&packet.message));
+        let newest = self.kept.iter().rposition(is_like);
+        let mut at = 0;
+        self.kept.retain(|packet| {
+            at += 1;
+            Some(at - 1) == newest || !is_like(packet)
+        });
+    }
+
     /// The clocks of a machine run at these rates from now on, in parts per million: `slewed` those
     /// that the clock discipline steers, `crystal` the raw one.
     pub fn run_clocks_at(&mut self, node: usize, slewed: i32, crystal: i32) {
@@ -343,8 +355,8 @@ impl World {
         memory.highest_epoch = memory.highest_epoch.max(epoch);
     }
 
-    /// The replicated state is lost everywhere, what the agents know is not: the cluster is born
-    /// anew, as after the loss of a quorum.
+    /// All processes are killed and the replicated state is lost everywhere; what the agents know is
+    /// not. Started again, the cluster is born anew, as after the loss of a quorum.
     pub fn lose_the_log(&mut self) {
         for node in 0..self.machines.len() {
             self.kill(node);
@@ -352,9 +364,6 @@ impl World {
         }
         self.oracle.log_is_lost();
         self.operator.log_is_lost(self.now);
-        for node in 0..self.machines.len() {
-            self.start(node);
-        }
     }
 
     /// When something happens for the first time within a span; none = it does not.

@@ -82,6 +82,21 @@ pub(crate) fn without(mutation: Mutation, plan: &Plan, script: impl FnOnce(&mut 
     );
 }
 
+/// Without the fence the script does not go as written, or something is violated. For rules that are
+/// promised for themselves (what is on disk before it is said, a stale entry that changes nothing):
+/// other rules behind them keep the invariants.
+pub(crate) fn noticed_without(
+    mutation: Mutation,
+    plan: &Plan,
+    script: impl FnOnce(&mut World) -> Story,
+) {
+    let _broken = Broken::new(mutation);
+    let mut world = begin(plan);
+    let story = script(&mut world);
+    let (number, what) = (mutation.number(), mutation.what());
+    assert!(story.is_err(), "{}\nM{number} ({what}) is not noticed", tail(&world));
+}
+
 /// A rule is broken as long as this lives, also when the script panics.
 struct Broken;
 
@@ -98,13 +113,15 @@ impl Drop for Broken {
     }
 }
 
+/// `VIPFENCE_SEED=7` shows whether a script rests on chance.
 fn begin(plan: &Plan) -> World {
-    let mut world = World::new(SEED, plan);
+    let seed = std::env::var("VIPFENCE_SEED").ok().and_then(|seed| seed.parse().ok());
+    let mut world = World::new(seed.unwrap_or(SEED), plan);
     world.timeline.keep();
     world
 }
 
-/// The end of the timeline, for whoever reads why a scenario failed.
+/// The end of the timeline, for whoever reads why a scenario failed; `VIPFENCE_TIMELINE=1` shows all.
 fn tail(world: &World) -> String {
     let lines: Vec<String> = world.timeline.lines().collect();
     let all = std::env::var_os("VIPFENCE_TIMELINE").is_some();
@@ -208,6 +225,14 @@ pub(crate) fn agent_is_cut_off(world: &mut World, node: usize) {
         let its = from == Spot::Node(node) || to == Spot::Node(node);
         if its && kind.is_beat() { Verdict::Drop } else { Verdict::Pass }
     });
+}
+
+/// Everything between `node` and the other nodes is cut.
+pub(crate) fn is_partitioned(world: &mut World, node: usize) {
+    for other in (0..world.nodes()).filter(|other| *other != node) {
+        world.do_deed(Deed::Cut(Spot::Node(node), Spot::Node(other)));
+        world.do_deed(Deed::Cut(Spot::Node(other), Spot::Node(node)));
+    }
 }
 
 pub(crate) fn is_expiring(grant: &GrantTrack) -> bool {
