@@ -42,11 +42,13 @@ pub(crate) struct Machine {
     pub(crate) waiting: Vec<Waits>,
     pub(crate) os_fails: u64,
     pub(crate) os_slow_ms: u64,
-    /// Addresses that were there when a pause ended, and have not been dealt with yet: the named
-    /// exception of I1 (design.md §11 a).
+    /// Addresses that were there when a pause ended, with lifetimes that stood still meanwhile: the
+    /// exception of I1 (ADR 6). Each goes when it is dropped, runs out or is set anew.
     pub(crate) excused: BTreeSet<IpAddr>,
-    /// What has to happen before the exception ends.
+    /// What has to happen before they count all the same, and to which process: without that one
+    /// nobody but the kernel takes them off.
     pub(crate) excuse_ends: ExcuseEnds,
+    pub(crate) excused_process: Option<u64>,
 }
 
 /// When addresses that a pause preserved count again.
@@ -98,6 +100,12 @@ impl Machine {
         self.paused.is_none()
             && !self.off
             && self.kernel.has(address)
-            && !self.excused.contains(&address)
+            && !(self.excused.contains(&address) && self.is_excused())
+    }
+
+    /// Whether what a pause preserved does not count now.
+    fn is_excused(&self) -> bool {
+        let number = self.process.as_ref().map(Process::number);
+        self.excuse_ends != ExcuseEnds::Never || number != self.excused_process
     }
 }

@@ -92,7 +92,7 @@ pub(crate) enum Fact {
 /// A request that the machine has asked for.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
-    request: HttpRequest,
+    pub(crate) request: HttpRequest,
     /// The replicated state from which the machine decided it.
     state: Arc<core::Registry>,
 }

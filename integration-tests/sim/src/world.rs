@@ -670,6 +670,11 @@ impl World {
     }
 
     fn learn(&mut self, node: usize, process: u64, fact: Fact) {
+        if let Fact::Set { address, .. } | Fact::Dropped { address } = &fact
+            && self.machines[node].excuse_ends == ExcuseEnds::Never
+        {
+            self.machines[node].excused.remove(address);
+        }
         if let Fact::BeatAnswered { seq } = &fact {
             let seq = *seq;
             let machine = &mut self.machines[node];
@@ -695,14 +700,18 @@ impl World {
 
     fn end_excuse(&mut self, node: usize, anyway: bool) {
         let machine = &mut self.machines[node];
+        let number = machine.process.as_ref().map(Process::number);
+        if anyway {
+            machine.excused.clear();
+        }
         let over = match (machine.excuse_ends, &machine.process) {
             (ExcuseEnds::AfterAStep { steps }, Some(process)) => {
-                process.node_steps() > steps && !process.has_os_calls()
+                let same = number == machine.excused_process;
+                same && process.node_steps() > steps && !process.has_os_calls()
             }
             _ => false,
         };
-        if anyway || over {
-            machine.excused.clear();
+        if anyway || over || number != machine.excused_process {
             machine.excuse_ends = ExcuseEnds::Never;
         }
     }
@@ -864,6 +873,7 @@ impl World {
         machine.excused = machine.kernel.all().collect();
         let seq = machine.process.as_ref().map(Process::last_seq);
         let steps = machine.process.as_ref().map_or(0, Process::node_steps);
+        machine.excused_process = machine.process.as_ref().map(Process::number);
         machine.excuse_ends = match seen {
             PauseSeen::Shown => ExcuseEnds::AfterAStep { steps },
             PauseSeen::Hidden => ExcuseEnds::AfterABeat { sent_after_seq: seq },
@@ -1012,6 +1022,7 @@ fn machine(seed: u64, index: u64, name: &NodeId, plan: &Plan, clocks: &mut Chanc
         os_slow_ms: 0,
         excused: BTreeSet::new(),
         excuse_ends: ExcuseEnds::Never,
+        excused_process: None,
     }
 }
 

@@ -213,8 +213,8 @@ impl World {
     #[must_use]
     pub fn is_about_to_write(&self, node: usize) -> bool {
         self.queue.values().any(|event| {
-            matches!(event, Event::Local { node: of, local: Local::Ready(request), .. }
-                if *of == node && request.method != Method::Get)
+            matches!(event, Event::Local { node: of, local: Local::Ready(asked), .. }
+                if *of == node && asked.request.method != Method::Get)
         })
     }
 

@@ -132,14 +132,16 @@ impl Facts<'_> {
         for nic in &record.exposed {
             let readable =
                 |writer: &&NicWriter| !writer.is_gone() && writer.nic_problem().is_none();
-            if self.nics.get(nic).filter(readable).is_none() {
-                continue;
-            }
+            let Some(writer) = self.nics.get(nic).filter(readable) else { continue };
+            // A seal may have left it so. What it shows proves nothing, and is written again.
+            let failed =
+                writer.document().is_some_and(|d| d.provisioning() == Provisioning::Failed);
             for entry in &record.spec.addresses {
                 let place = Place { nic: nic.clone(), address: entry.address };
                 match self.lists(&place) {
                     Some(true) => drop(back.insert(place)),
                     Some(false) => {}
+                    None if failed => drop(back.insert(place)),
                     None => return self.read([nic].into_iter(), since, decision),
                 }
             }
