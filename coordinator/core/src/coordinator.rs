@@ -260,7 +260,7 @@ impl Coordinator {
     }
 
     fn on_http(&mut self, id: HttpId, result: HttpResult) {
-        self.reach.called(self.now, &result);
+        self.reach.called(self.now, id, &result);
         let survey = self.surveys.iter().find(|(_, (survey, _))| survey.awaits(id));
         if let Some(ask) = survey.map(|(ask, _)| *ask) {
             return self.on_survey(ask, id, result);
@@ -297,7 +297,10 @@ impl Coordinator {
     fn carry(&mut self, nic: &NicId, effects: Vec<NicEffect>) {
         for effect in effects {
             match effect {
-                NicEffect::Http(request) => self.effects.push(Effect::Http(request)),
+                NicEffect::Http(request) => {
+                    self.reach.sent(&request);
+                    self.effects.push(Effect::Http(request));
+                }
                 NicEffect::Round => self.rounds.want(Confirm::Write(nic.clone())),
                 NicEffect::Operation { vips, news } => {
                     for vip in vips {

@@ -182,6 +182,7 @@ impl Oracle {
         self.log = log::Log::default();
         self.leaders = leaders::Leaders::default();
         self.moves = moves::Moves::default();
+        self.azure.log_is_lost();
     }
 
     pub(crate) fn outsider(&mut self, command: &AdminCommand) {

@@ -160,7 +160,6 @@ fn l05(world: &mut World) -> Story {
 }
 
 #[test]
-#[ignore = "waits for the leader that steps down without ARM"]
 fn l05_a_leader_that_cannot_use_arm_gives_way_and_the_move_is_done_within_30_s() {
     with_fence(&four(Profile::Fast), l05);
 }

@@ -309,8 +309,10 @@ fn v07_from_rest(world: &mut World) -> Story {
     world.ask_intent("demo", Intent::Disabled);
     world.run(secs(28));
     world.no_rule();
-    until(world, secs(60), "it is held by nobody", |world| {
-        world.vip("demo").is_some_and(|vip| vip.open.is_none())
+    until(world, secs(60), "it is detached, and the seal is waited for", |world| {
+        world.vip("demo").is_some_and(|vip| {
+            vip.azure == vipfence_coordinator_core::AzureTrack::Detached && vip.open.is_some()
+        })
     })?;
     world.ask_intent("demo", Intent::Held);
     always(world, secs(15), "nothing is attached before the seal", |world| {

@@ -249,3 +249,29 @@ fn an_attach_that_lands_late_on_a_nic_that_was_read_before_is_found_and_taken_of
     bench.arm.rules.clear();
     assert!(bench.run_until(secs(60), |b| b.is_held_by("c")), "{}", bench.story());
 }
+
+#[test]
+fn the_rights_that_a_leader_lacks_are_not_held_against_the_target() {
+    let mut bench = Bench::held_by_a();
+    for nic in ["a-nic", "b-nic"] {
+        let fault = Fault::Answer(403, "AuthorizationFailed");
+        bench.arm.rules.push(Rule { nic, method: None, fault, left: usize::MAX });
+    }
+    bench.move_to("b");
+    assert!(bench.run_until(secs(30), |b| b.saw("a steps down")), "{}", bench.story());
+    assert!(!bench.saw("move to a: TargetFailed"), "{}", bench.story());
+    bench.replace_leader(Old::Crashes, &node("c"));
+    bench.arm.rules.clear();
+    assert!(bench.run_until(secs(20), |b| b.is_held_by("b")), "{}", bench.story());
+}
+
+#[test]
+fn a_leader_that_may_only_read_makes_way_too() {
+    let mut bench = Bench::held_by_a();
+    for method in [Method::Put, Method::Patch] {
+        let fault = Fault::Answer(403, "AuthorizationFailed");
+        bench.arm.rules.push(Rule { nic: "", method: Some(method), fault, left: usize::MAX });
+    }
+    bench.move_to("b");
+    assert!(bench.run_until(secs(60), |b| b.saw("a steps down")), "{}", bench.story());
+}

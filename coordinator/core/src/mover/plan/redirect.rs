@@ -75,6 +75,10 @@ impl Facts<'_> {
             Check::Ready { .. } | Check::Wait { .. } => self.attach_refused(record),
         };
         let (cause, reason) = if let Some(reason) = failed {
+            if !self.is_targets_own(record, open, target) {
+                decision.wait(reason, None);
+                return false;
+            }
             decision.failed = Some((target.clone(), reason.clone()));
             (Cause::TargetFailed, reason)
         } else if self.lead.is_silent(self.now, self.state, target) {
@@ -106,6 +110,27 @@ impl Facts<'_> {
                 false
             }
         }
+    }
+
+    /// Whether a failure tells something of the target. Where Azure refuses this leader at the NIC
+    /// that the VIP comes from as well, or has not said yet, the leader's own rights are in question.
+    fn is_targets_own(&self, record: &VipRecord, open: &Move, target: &NodeId) -> bool {
+        let key = (record.name.clone(), open.id);
+        let since = self.lead.open_since.get(&key).copied().unwrap_or(self.now);
+        let own = self.state.nodes.get(target).map(|node| &node.nics);
+        let elsewhere = |nic: &NicId| own.is_none_or(|nics| nics.iter().all(|own| own.id != *nic));
+        let places = record.azure.places();
+        let mut others =
+            places.iter().map(|place| &place.nic).filter(|nic| elsewhere(nic)).peekable();
+        let readable = |nic: &NicId| {
+            let writer = self.nics.get(nic);
+            writer.is_some_and(|writer| {
+                writer.is_gone()
+                    || writer.document_since(since).is_some()
+                    || writer.nic_problem().is_some_and(|p| p.kind != ProblemKind::Forbidden)
+            })
+        };
+        others.peek().is_none() || others.any(readable)
     }
 
     /// `force` skips eligibility: a target that was silent when it was asked for by force has
