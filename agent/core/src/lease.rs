@@ -4,7 +4,7 @@
 use core::time::Duration;
 
 use serde::Serialize;
-use vipfence_types::{Clocks, KERNEL_LIFETIME_CAP};
+use vipfence_types::{Clocks, KERNEL_LIFETIME_CAP, Mutation};
 
 /// A span of time that runs.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -19,6 +19,9 @@ impl Timer {
     }
 
     pub(crate) fn gone(&self, now: Clocks) -> Duration {
+        if Mutation::LeaseByOneClock.is_on() {
+            return now.mono_since(self.from);
+        }
         now.longest_since(self.from)
     }
 
@@ -51,6 +54,9 @@ impl Lease {
     }
 
     pub(crate) fn left(&self, now: Clocks) -> Duration {
+        if Mutation::LeaseIgnored.is_on() {
+            return self.timer.span;
+        }
         self.timer.left(now)
     }
 
@@ -68,8 +74,13 @@ impl Lease {
     /// most the cap; none with less than one second left, which would have to be rounded *up*
     /// (attacks H3 and H4).
     pub(crate) fn kernel_lifetime(&self, now: Clocks) -> Option<Duration> {
-        let whole = Duration::from_secs(self.left(now).as_secs());
-        (!whole.is_zero()).then_some(whole.min(KERNEL_LIFETIME_CAP))
+        let mut whole = Duration::from_secs(self.left(now).as_secs());
+        if Mutation::LifetimeAtLeastOne.is_on() {
+            whole = whole.max(Duration::from_secs(1));
+        }
+        let cap =
+            if Mutation::LifetimeUncapped.is_on() { Duration::MAX } else { KERNEL_LIFETIME_CAP };
+        (!whole.is_zero()).then_some(whole.min(cap))
     }
 }
 

@@ -17,7 +17,7 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use vipfence_types::{Clocks, Refusal, Term};
+use vipfence_types::{Clocks, Mutation, Refusal, Term};
 
 use crate::lease::Timer;
 
@@ -127,8 +127,9 @@ impl Pulse {
     /// An answer came: when was its heartbeat sent? None = it is to be ignored.
     pub(crate) fn answered(&mut self, seq: u64) -> Option<Clocks> {
         let sent = *self.sent.get(&seq)?;
-        // With it goes every older one, so that answers are used in order.
-        self.sent.retain(|other, _| *other > seq);
+        // With it goes every older one, so that answers are used in order. (That hygiene hides it
+        // when spent epochs are accepted, so it goes with them.)
+        self.sent.retain(|other, _| *other > seq || Mutation::SpentAccepted.is_on());
         if self.in_flight.is_some_and(|flying| flying <= seq) {
             self.in_flight = None;
         }

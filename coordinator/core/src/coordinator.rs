@@ -28,7 +28,9 @@ mod upkeep;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use vipfence_types::{Clocks, Heartbeat, NicId, NodeId, Refusal, Revision, Term, VipName};
+use vipfence_types::{
+    Clocks, Heartbeat, Mutation, NicId, NodeId, Refusal, Revision, Term, VipName,
+};
 
 use crate::{
     ask::{AskError, Reply},
@@ -202,6 +204,9 @@ impl Coordinator {
             return;
         }
         self.applied = index;
+        if Mutation::WaitPerEpoch.is_on() {
+            self.mover.forget_earlier_epochs(&self.state, &state);
+        }
         self.state = state;
         self.mover.applied(self.now, &self.state);
         let applied = self.applied;
@@ -347,7 +352,7 @@ impl Coordinator {
             let good = result.is_some_and(|confirmed| confirmed.term == term);
             match confirm {
                 Confirm::Beat { id, heartbeat, received } => {
-                    let answer = if good {
+                    let answer = if good || Mutation::NoRoundBeforeAnswer.is_on() {
                         self.mover.answer(&self.state, &heartbeat, received)
                     } else {
                         None

@@ -49,7 +49,7 @@ mutations! {
     OverWithoutRevision, "I1", "\"over\" is applied without comparing the revision";
     LeaseLoweredAtOnce, "I1", "a change of profile lowers the lease of a grant at once";
     SpentInMemory, "I1", "what is spent is kept in memory only";
-    SpentAccepted, "I1", "a spent epoch is accepted again";
+    SpentAccepted, "I1", "a spent epoch is accepted again, and answers in any order";
     ConfirmedWithoutReadBack, "I1", "a release is confirmed before the kernel was read back";
     ConfirmationWithoutEpoch, "I1", "a confirmation is taken for any epoch";
     SecondBootAccepted, "I1", "a second live boot of a node is accepted";
@@ -60,6 +60,7 @@ mutations! {
     LifetimeAtLeastOne, "I1", "a kernel lifetime is at least one second";
     LifetimeUncapped, "I1", "a kernel lifetime may be longer than the cap";
     NoKernelSlack, "I1", "the wait allows nothing for a late kernel";
+    LateAddKept, "I1", "an address call that came late is neither repeated nor undone";
     NoIfMatch, "I2", "a NIC is written without If-Match";
     RoundBeforeGet, "I2", "the quorum round is made before the NIC is read";
     WindowUnchecked, "I7", "the write window is not checked when the bytes are handed over";
@@ -68,6 +69,7 @@ mutations! {
     TermResumed, "I7", "a leader that restarts goes on leading its term";
     NoSeal, "I2", "exposed NICs are not sealed";
     SealBelieved, "I2", "a seal is believed although the ETag did not change";
+    RefusedSealBelieved, "I2", "a NIC that refuses to be sealed counts as cleared at once";
     SealsPutOff, "I2", "an attach from rest does not wait for the seals";
     ExposedClearedBySuperseding, "I2", "a superseding move clears the set of exposed NICs";
     ClearedDespiteUnknown, "I2", "a NIC counts as cleared although a write of unknown outcome followed";

@@ -9,6 +9,8 @@ use core::{fmt, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+use crate::Mutation;
+
 /// The ratio of the fastest to the slowest clock that is allowed: clocks run within ± 1 %, so
 /// 1.01 / 0.99.
 pub const CLOCK_RATIO: f64 = 1.0202;
@@ -24,7 +26,9 @@ pub const KERNEL_LIFETIME_CAP: Duration = Duration::from_secs(12);
 /// How long after the last answered heartbeat a grant can still be alive anywhere.
 #[must_use]
 pub fn lease_wait(lease_ttl: Duration) -> Duration {
-    (lease_ttl + KERNEL_SLACK).mul_f64(CLOCK_RATIO)
+    let slack = if Mutation::NoKernelSlack.is_on() { Duration::ZERO } else { KERNEL_SLACK };
+    let ratio = if Mutation::WaitWithoutDrift.is_on() { 1.0 } else { CLOCK_RATIO };
+    (lease_ttl + slack).mul_f64(ratio)
 }
 
 /// A named set of timers.

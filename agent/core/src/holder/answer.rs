@@ -4,7 +4,7 @@ use core::net::IpAddr;
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
-use vipfence_types::{Answer, Clocks, Epoch, Grant, VipEpoch, VipName};
+use vipfence_types::{Answer, Clocks, Epoch, Grant, Mutation, VipEpoch, VipName};
 
 use super::Holder;
 use crate::lease::Lease;
@@ -30,9 +30,12 @@ impl Word {
 
 impl Holder {
     pub(super) fn answered(&mut self, now: Clocks, answer: Answer, fx: &mut Vec<Effect>) {
-        let Some(sent) = self.pulse.answered(answer.seq) else {
+        let Some(mut sent) = self.pulse.answered(answer.seq) else {
             return;
         };
+        if Mutation::LeaseFromReceipt.is_on() {
+            sent = now;
+        }
         if !matches!(self.pulse.contact, Contact::Answered(term) if term == answer.term) {
             fx.push(Effect::Event(Event::LeaderAnswers { term: answer.term }));
         }
@@ -137,7 +140,8 @@ impl Holder {
         fx: &mut Vec<Effect>,
     ) {
         let granted = grant.at.clone();
-        let spent = self.spent.forbids(&granted.vip, &bare(&grant.addresses), granted.epoch);
+        let spent = self.spent.forbids(&granted.vip, &bare(&grant.addresses), granted.epoch)
+            && !Mutation::SpentAccepted.is_on();
         // Below the epoch held: a registry that was restored. It has to come up with a higher
         // epoch; until then the lease that this node has runs on, and ends.
         let below = matches!(

@@ -13,8 +13,8 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 use vipfence_types::{
-    BootId, Clocks, ClusterName, Epoch, Heartbeat, NicRecord, NodeHealth, NodeId, VipEpoch,
-    VipName, VipReport,
+    BootId, Clocks, ClusterName, Epoch, Heartbeat, Mutation, NicRecord, NodeHealth, NodeId,
+    VipEpoch, VipName, VipReport,
 };
 
 use self::stop::Course;
@@ -145,6 +145,9 @@ impl Holder {
                 self.add_failed(now, call, problem, &mut effects);
             }
             Input::Dropped { call } => self.dropped(call, &mut effects),
+            Input::DropFailed { call, .. } if Mutation::ConfirmedWithoutReadBack.is_on() => {
+                self.dropped(call, &mut effects);
+            }
             Input::DropFailed { call, problem } => {
                 self.drop_failed(now, call, &problem, &mut effects);
             }

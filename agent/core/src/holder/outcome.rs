@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use vipfence_types::{Clocks, VipName};
+use vipfence_types::{Clocks, Mutation, VipName};
 
 use super::Holder;
 use crate::lease::Timer;
@@ -51,7 +51,8 @@ impl Holder {
         let Some(out) = holding.kernel.out.take() else {
             return;
         };
-        if at.longest_since(out.computed_at) > ADD_WITHIN {
+        let late = at.longest_since(out.computed_at) > ADD_WITHIN;
+        if late && !Mutation::LateAddKept.is_on() {
             holding.kernel.unsure = true;
             holding.kernel.set = None;
             return;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use vipfence_types::{NicId, NodeId, VipName, VipSpec};
+use vipfence_types::{Mutation, NicId, NodeId, VipName, VipSpec};
 
 use super::{AskId, Coordinator, Effect, Purpose, refuse, was_asked};
 use crate::{
@@ -150,6 +150,10 @@ impl Coordinator {
         let cause = Cause::Request;
         let body = Body::StartMove { vip, to, cause, expect, force, request };
         self.propose(Purpose::Ask(id), body);
+        if Mutation::AcknowledgedBeforeCommit.is_on() {
+            let (index, applied) = (self.applied, Applied::Move(state.last_move.next()));
+            self.effects.push(Effect::Reply { id, reply: Ok(Reply::Applied { index, applied }) });
+        }
         Ok(())
     }
 

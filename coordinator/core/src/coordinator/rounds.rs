@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use vipfence_types::{Clocks, Heartbeat, NicId};
+use vipfence_types::{Clocks, Heartbeat, Mutation, NicId};
 
 use super::{BeatId, Confirmed, RoundId};
 
@@ -32,6 +32,11 @@ pub(super) struct Rounds {
 
 impl Rounds {
     pub(super) fn want(&mut self, confirm: Confirm) {
+        if Mutation::SharedEarlierRound.is_on()
+            && let (Confirm::Beat { .. }, Some((_, confirms))) = (&confirm, &mut self.under_way)
+        {
+            return confirms.push(confirm);
+        }
         self.wanted.push(confirm);
     }
 
@@ -48,6 +53,10 @@ impl Rounds {
 
     pub(super) fn ended(&mut self, id: RoundId, result: Option<Confirmed>) {
         if let Some((_, confirms)) = self.under_way.take_if(|(known, _)| *known == id) {
+            if Mutation::ReceiptMovesBack.is_on() && result.is_none() {
+                // Answers are late only where a heartbeat outlives its round.
+                return self.wanted.extend(confirms);
+            }
             self.ended.push_back(Ended { result, confirms });
         }
     }
@@ -57,7 +66,8 @@ impl Rounds {
         let mut usable = Vec::new();
         let mut waiting = VecDeque::new();
         for ended in core::mem::take(&mut self.ended) {
-            if ended.result.is_some_and(|confirmed| confirmed.read_index > applied) {
+            let early = ended.result.is_some_and(|confirmed| confirmed.read_index > applied);
+            if early && !Mutation::StateBeforeReadIndex.is_on() {
                 waiting.push_back(ended);
             } else {
                 let result = ended.result;

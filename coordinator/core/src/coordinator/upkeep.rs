@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use vipfence_types::{Clocks, NicId, Revision, Term, VipName};
+use vipfence_types::{Clocks, Mutation, NicId, Revision, Term, VipName};
 
 use super::{Coordinator, Effect, Purpose, Stage};
 use crate::{
@@ -60,6 +60,9 @@ impl Coordinator {
             return false;
         }
         let led = self.state.term == term && self.state.leader.as_ref() == Some(&self.setup.node);
+        if Mutation::NoRecommit.is_on() && self.state.leader.is_some() {
+            return true;
+        }
         if !led {
             self.propose(Purpose::Lead, Body::Lead);
         }

@@ -20,8 +20,8 @@ use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
 use vipfence_types::{
-    Answer, Clocks, Epoch, Grant, Heartbeat, MoveId, NodeId, Refusal, Revision, Term, VipEpoch,
-    VipName, lease_wait,
+    Answer, Clocks, Epoch, Grant, Heartbeat, MoveId, Mutation, NodeId, Refusal, Revision, Term,
+    VipEpoch, VipName, lease_wait,
 };
 
 use crate::registry::{GrantTrack, Granted, Registry, VipRecord};
@@ -158,7 +158,8 @@ impl Mover {
                 continue;
             };
             let at = VipEpoch { vip: record.name.clone(), epoch: grant.epoch };
-            if record.grant.renewed().is_some() {
+            let revived = Mutation::GrantWhileExpiring.is_on();
+            if record.grant.renewed().is_some() || revived {
                 for entry in &record.spec.addresses {
                     lead.peers.answered(&heartbeat.node, entry.address, received);
                 }
@@ -171,6 +172,7 @@ impl Mover {
                 });
             }
             match record.grant {
+                GrantTrack::Expiring(_) if revived => {}
                 GrantTrack::Releasing(_) | GrantTrack::Expiring(_) => answer.releasing.push(at),
                 GrantTrack::Over | GrantTrack::Granted(_) => {}
             }
@@ -188,12 +190,29 @@ impl Mover {
         let wait = lease_wait(Duration::from_millis(grant.lease_ttl_ms));
         let addresses = record.spec.addresses.iter().map(|entry| entry.address);
         let answered = lead.peers.last_answered(&grant.node, addresses);
+        if Mutation::WaitSkippedAfterElection.is_on() && answered.is_none() {
+            return Duration::ZERO;
+        }
         let first = answered.unwrap_or(lead.elected_at);
         let mut passed = now.shortest_since(first);
+        if Mutation::WaitByWallClock.is_on() {
+            passed = Duration::from_micros(now.wall_us.saturating_sub(first.wall_us));
+        }
         if let Some(since) = self.expiring.get(&(record.name.clone(), grant.epoch)) {
             passed = passed.max(now.shortest_since(*since));
         }
         wait.saturating_sub(passed)
+    }
+
+    /// A fault: forgets when an address was answered as soon as it is granted at another epoch.
+    pub(crate) fn forget_earlier_epochs(&mut self, before: &Registry, after: &Registry) {
+        let Some(lead) = &mut self.lead else { return };
+        for record in after.vips.values() {
+            let known = before.vip(&record.name).map(VipRecord::epoch);
+            if known != Some(record.epoch()) {
+                lead.peers.forget_answered(record.spec.addresses.iter().map(|one| one.address));
+            }
+        }
     }
 
     /// What the leader sees of a node.

@@ -4,7 +4,7 @@ use core::{net::IpAddr, time::Duration};
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use vipfence_types::{BootId, Clocks, Heartbeat, NodeId, Refusal, Timing, VipEpoch};
+use vipfence_types::{BootId, Clocks, Heartbeat, Mutation, NodeId, Refusal, Timing, VipEpoch};
 
 /// How the leader sees a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,7 +67,8 @@ impl Peers {
                 return Ok(());
             }
             let replaces = heartbeat.replaces.contains(&known.boot);
-            if !replaces && now.shortest_since(known.heard) < lease_wait {
+            let live = now.shortest_since(known.heard) < lease_wait;
+            if !replaces && live && !Mutation::SecondBootAccepted.is_on() {
                 return Err(Refusal::SecondBoot { boot: known.boot.clone() });
             }
         }
@@ -81,8 +82,15 @@ impl Peers {
     pub(crate) fn answered(&mut self, node: &NodeId, address: IpAddr, received: Clocks) {
         let key = (node.clone(), address);
         let latest = self.answered.entry(key).or_insert(received);
-        if received.later_than(*latest) {
+        if received.later_than(*latest) || Mutation::ReceiptMovesBack.is_on() {
             *latest = received;
+        }
+    }
+
+    /// A fault: see `Mover::forget_earlier_epochs`.
+    pub(crate) fn forget_answered(&mut self, addresses: impl Iterator<Item = IpAddr>) {
+        for address in addresses {
+            self.answered.retain(|(_, known), _| *known != address);
         }
     }
 
@@ -110,6 +118,10 @@ impl Peers {
 
     /// Whether the node's present boot confirms that it has released this epoch.
     pub(crate) fn confirms(&self, node: &NodeId, at: &VipEpoch) -> bool {
+        if Mutation::ConfirmationWithoutEpoch.is_on() {
+            let any = |beat: &Heartbeat| beat.released.iter().any(|one| one.vip == at.vip);
+            return self.latest(node).is_some_and(any);
+        }
         self.latest(node).is_some_and(|beat| beat.released.contains(at))
     }
 

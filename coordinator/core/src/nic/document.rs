@@ -7,6 +7,7 @@
 use core::net::IpAddr;
 
 use serde_json::{Map, Value, json};
+use vipfence_types::Mutation;
 
 /// The provisioning state of a NIC or an ipConfiguration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -211,7 +212,26 @@ impl NicDocument {
                 Edit::Detach { address } => next.detached(*address)?,
             };
         }
+        if Mutation::NicFromModel.is_on() {
+            next.keep_what_is_modelled();
+        }
+        if Mutation::PrimaryDropped.is_on() {
+            next.retain_configs(|config| !config.primary);
+        }
         Ok(next.0)
+    }
+
+    /// A fault: only the fields that this module looks at are left.
+    fn keep_what_is_modelled(&mut self) {
+        if let Some(Value::Object(properties)) = self.0.get_mut("properties") {
+            properties.retain(|key, _| key == "ipConfigurations" || key == "provisioningState");
+        }
+    }
+
+    fn retain_configs(&mut self, keep: impl Fn(&IpConfig<'_>) -> bool) {
+        if let Some(Value::Array(configs)) = self.0.pointer_mut("/properties/ipConfigurations") {
+            configs.retain(|config| keep(&read_config(config)));
+        }
     }
 
     fn attached(&self, address: IpAddr, name: &str, found: &Value) -> Result<Self, EditRefused> {
@@ -259,11 +279,9 @@ impl NicDocument {
         if here().any(|config| config.primary) {
             return Err(EditRefused::Primary(address));
         }
-        let mut next = self.0.clone();
-        if let Some(Value::Array(configs)) = next.pointer_mut("/properties/ipConfigurations") {
-            configs.retain(|known| read_config(known).address != Some(address));
-        }
-        Ok(Self(next))
+        let mut next = self.clone();
+        next.retain_configs(|known| known.address != Some(address));
+        Ok(next)
     }
 
     /// All tags, with ours set: the body of a seal.

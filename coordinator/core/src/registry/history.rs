@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use serde::{Deserialize, Serialize};
-use vipfence_types::{Epoch, MoveId, NodeId, RequestId, Revision, VipName};
+use vipfence_types::{Epoch, MoveId, Mutation, NodeId, RequestId, Revision, VipName};
 
 use super::{
     Applied, AzureOperation, Entry, Event, EventKind, Move, Note, Outcome, PhaseSpan, Refused,
@@ -77,7 +77,9 @@ impl Registry {
 
     /// Remembers a request with its answer.
     pub(crate) fn remember(&mut self, vip: &VipName, request: &Request, answer: Option<MoveId>) {
-        let Some(id) = request.id.clone() else { return };
+        let Some(id) = request.id.clone().filter(|_| !Mutation::RequestIdsForgotten.is_on()) else {
+            return;
+        };
         let open = self.vips.get(vip).and_then(|record| record.open);
         let log = Arc::make_mut(self.logs.entry(vip.clone()).or_default());
         let content = request.content.clone();
@@ -213,6 +215,9 @@ impl Registry {
     /// Forgets a VIP, but not what was asked of it.
     pub(crate) fn remove_vip(&mut self, entry: Entry<'_>, vip: &VipName) {
         self.vips.remove(vip);
+        if Mutation::EpochReset.is_on() {
+            self.epoch = Epoch(0);
+        }
         self.removed.push_back((entry.revision, vip.clone()));
         if self.removed.len() > MAX_REMOVED
             && let Some((revision, name)) = self.removed.pop_front()

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use vipfence_types::{Epoch, MoveId, NodeId, VipName, VipSpec};
+use vipfence_types::{Epoch, MoveId, Mutation, NodeId, VipName, VipSpec};
 
 use super::{
     Applied, AzureTrack, Cause, Entry, EventKind, Expect, GrantTrack, Intent, MAX_VIPS, Outcome,
@@ -208,6 +208,9 @@ impl Registry {
             let record = Arc::make_mut(record);
             record.target.clone_from(&ask.to);
             record.open = Some(id);
+            if Mutation::ExposedClearedBySuperseding.is_on() && superseded.is_some() {
+                record.exposed.clear();
+            }
             record.revision = entry.revision;
             record.phase = entry.revision;
             record.azure_phase = entry.revision;
@@ -275,7 +278,7 @@ impl Registry {
             let taken = self.vips.values().find(|other| {
                 other.spec.addresses.iter().any(|theirs| theirs.address == entry.address)
             });
-            if let Some(other) = taken {
+            if let Some(other) = taken.filter(|_| !Mutation::AddressInTwoRecords.is_on()) {
                 let vip = other.name.clone();
                 return Err(Refused::AddressTaken { address: entry.address, vip });
             }

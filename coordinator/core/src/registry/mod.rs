@@ -24,7 +24,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use vipfence_types::{
-    ClusterName, Epoch, MoveId, NodeId, Profile, Revision, Term, Timing, VipName, VipSpec,
+    ClusterName, Epoch, MoveId, Mutation, NodeId, Profile, Revision, Term, Timing, VipName, VipSpec,
 };
 
 pub use command::{
@@ -225,7 +225,8 @@ impl Registry {
         self.timing_since = entry.revision;
         for record in self.vips.values_mut() {
             let lease = record.grant.grant().map(|grant| grant.lease_ttl_ms);
-            if lease.is_some_and(|lease| lease < timing.lease_ttl_ms) {
+            let lowered = Mutation::LeaseLoweredAtOnce.is_on();
+            if lease.is_some_and(|lease| lease < timing.lease_ttl_ms || lowered) {
                 let record = Arc::make_mut(record);
                 record.revision = entry.revision;
                 if let Some(grant) = record.grant.grant_mut() {

@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use vipfence_types::{Epoch, MoveId, NicId, Revision, VipName};
+use vipfence_types::{Epoch, MoveId, Mutation, NicId, Revision, VipName};
 
 use super::{
     Applied, AzureTrack, Entry, EventKind, GrantTrack, Granted, Intent, Outcome, Place, Refused,
@@ -39,7 +39,8 @@ impl Registry {
         step: &Step,
     ) -> Result<Applied, Refused> {
         let known = self.vips.get(vip).ok_or_else(|| Refused::VipNotFound(vip.clone()))?;
-        if known.phase != phase {
+        let unread = Mutation::OverWithoutRevision.is_on() && matches!(step, Step::Over { .. });
+        if known.phase != phase && !unread {
             return Err(Refused::Stale);
         }
         let mut next = known.as_ref().clone();
@@ -88,7 +89,9 @@ impl Registry {
             Step::BeginDetach { from, found, cleared } => {
                 open_of(next)?;
                 next.exposed.retain(|nic| !cleared.contains(nic));
-                next.exposed.extend(from.iter().map(|place| place.nic.clone()));
+                if !Mutation::NotExposedBeforeWrite.is_on() {
+                    next.exposed.extend(from.iter().map(|place| place.nic.clone()));
+                }
                 next.found.extend(found.clone());
                 next.azure = AzureTrack::Detaching { from: from.clone() };
                 let nics = nic_names(from.iter().map(|place| &place.nic));
@@ -145,10 +148,14 @@ impl Registry {
             return Err(Refused::Misfit("the old grant is not over".to_owned()));
         }
         let lease_ttl_ms =
-            before.map_or(0, |grant| grant.lease_ttl_ms).max(self.timing.lease_ttl_ms);
-        let epoch = self.epoch.max(floor).next();
+            before.as_ref().map_or(0, |grant| grant.lease_ttl_ms).max(self.timing.lease_ttl_ms);
+        let epoch = match &before {
+            Some(grant) if Mutation::SameEpochOnReturn.is_on() => grant.epoch,
+            Some(_) | None => self.epoch.max(floor).next(),
+        };
         // I5 rather than a grant, should a node ever report the last epoch there is.
-        if epoch == floor || epoch == self.epoch {
+        let returns = Mutation::SameEpochOnReturn.is_on() && before.is_some();
+        if (epoch == floor || epoch == self.epoch) && !returns {
             return Err(Refused::Misfit("no epoch is left".to_owned()));
         }
         self.epoch = epoch;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use vipfence_types::{Clocks, NicId, NodeId, VipEpoch};
+use vipfence_types::{Clocks, Mutation, NicId, NodeId, VipEpoch};
 
 use super::{Decision, Facts};
 use crate::{
@@ -60,7 +60,8 @@ impl Facts<'_> {
         };
         let at = VipEpoch { vip: record.name.clone(), epoch: grant.epoch };
         let entered = grant.epoch == open.epoch || open.cause == Cause::Drift;
-        if grant.node == *target && entered && self.lead.peers.has_added(target, &at) {
+        let added = self.lead.peers.has_added(target, &at) || Mutation::HeldBeforeAdd.is_on();
+        if grant.node == *target && entered && added {
             let cleared = self.cleared(record);
             decision.step(record, Step::Held { epoch: grant.epoch, cleared });
         } else if !known {

@@ -4,7 +4,7 @@ use core::net::IpAddr;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
-use vipfence_types::{Clocks, NicId, NodeId, Release};
+use vipfence_types::{Clocks, Mutation, NicId, NodeId, Release};
 
 use super::{Decision, Facts};
 use crate::{
@@ -44,7 +44,7 @@ impl Facts<'_> {
             AzureTrack::Detaching { from } => {
                 let elsewhere = from.difference(to);
                 let blocked = elsewhere.clone().find(|p| !self.detach_accepted(record, p));
-                match blocked {
+                match blocked.filter(|_| !Mutation::AttachBeforeDetach.is_on()) {
                     None => {
                         let (node, to, found) = (target.clone(), to.clone(), found.clone());
                         decision.step(record, Step::BeginAttach { node, to, found });
@@ -155,6 +155,9 @@ impl Facts<'_> {
     /// at rest (V6, V7).
     pub(super) fn sealed(&self, record: &VipRecord, decision: &mut Decision) -> bool {
         self.seal_exposed(record, decision);
+        if Mutation::SealsPutOff.is_on() {
+            return true;
+        }
         let Some(nic) = decision.seals.first() else { return true };
         decision.wait(format!("sealing NIC {} first", nic.name()), None);
         false
@@ -233,7 +236,7 @@ impl Facts<'_> {
             let reason = format!("{} is the primary address of {}", place.address, holder.name());
             return decision.wait(reason, None);
         }
-        if member || open.force {
+        if member || open.force || Mutation::ForeignDetached.is_on() {
             let from = BTreeSet::from([Place { nic: holder.clone(), address: place.address }]);
             return self.detach(record, from, since, false, decision);
         }

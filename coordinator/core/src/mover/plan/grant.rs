@@ -1,6 +1,6 @@
 //! The grant track: `Granted -> Releasing -> Expiring -> over -> Granted` (I1, rule 1).
 
-use vipfence_types::{NodeId, Release, VipEpoch};
+use vipfence_types::{Epoch, Mutation, NodeId, Release, VipEpoch};
 
 use super::{Decision, Facts};
 use crate::{
@@ -79,7 +79,10 @@ impl Facts<'_> {
     }
 
     fn grant(&self, record: &VipRecord, node: &NodeId, decision: &mut Decision) {
-        let floor = self.lead.peers.highest_epoch();
+        let mut floor = self.lead.peers.highest_epoch();
+        if Mutation::HighestEpochIgnored.is_on() {
+            floor = Epoch(0);
+        }
         decision.step(record, Step::Grant { node: node.clone(), floor });
     }
 

@@ -13,7 +13,7 @@ mod redirect;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
-use vipfence_types::{Clocks, NicId, NodeId, VipEpoch};
+use vipfence_types::{Clocks, Mutation, NicId, NodeId, VipEpoch};
 
 use super::{Check, Lead, Mover};
 use crate::{
@@ -132,6 +132,9 @@ impl Facts<'_> {
     }
 
     fn is_cleared(&self, nic: &NicId) -> bool {
+        if Mutation::NoSeal.is_on() {
+            return true;
+        }
         self.nics.get(nic).is_some_and(|writer| writer.is_cleared(self.now))
     }
 

@@ -24,7 +24,7 @@ use core::{net::IpAddr, time::Duration};
 use std::collections::BTreeMap;
 
 use serde_json::Value;
-use vipfence_types::{Clocks, NicId, Revision, Term, VipName};
+use vipfence_types::{Clocks, Mutation, NicId, Revision, Term, VipName};
 
 use self::pauses::pace;
 use super::{
@@ -203,6 +203,8 @@ pub(crate) struct NicWriter {
     sealing_from: Option<String>,
     seals_sent: u64,
     batch: usize,
+    /// A fault: the beginning of a quorum round that serves the write after the next read.
+    confirmed_before_get: Option<Clocks>,
 }
 
 impl NicWriter {
@@ -232,6 +234,7 @@ impl NicWriter {
             sealing_from: None,
             seals_sent: 0,
             batch: usize::MAX,
+            confirmed_before_get: None,
         }
     }
 
@@ -318,6 +321,9 @@ impl NicWriter {
         if self.gone {
             return Some(false);
         }
+        if Mutation::ReadBackWhileUpdating.is_on() {
+            return self.document().map(|document| document.find(address).is_some());
+        }
         let quiet = !self.stale && self.operation.is_none();
         let writing = matches!(self.activity, Activity::Writing { .. });
         let document = self.document().filter(|document| document.is_settled(address))?;
@@ -343,7 +349,8 @@ impl NicWriter {
         let refused = self.seals_paused.is_some()
             || self.unreadable
             || self.sealing_since.is_some_and(|since| now.shortest_since(since) >= bound);
-        refused && !writing && now.shortest_since(last) >= bound
+        let over = now.shortest_since(last) >= bound || Mutation::RefusedSealBelieved.is_on();
+        refused && !writing && over
     }
 
     /// The NIC does not exist.
@@ -422,6 +429,9 @@ impl NicWriter {
             None => {
                 let problem = Problem::new(ProblemKind::Later, "no majority was reached");
                 self.pause(now, problem, None, true);
+            }
+            Some(_) if Mutation::RoundBeforeGet.is_on() => {
+                (self.stale, self.confirmed_before_get) = (true, Some(began));
             }
             Some(state) if self.is_current(&plan, state) => {
                 self.send(now, plan, etag, began, next, &mut effects);

@@ -3,7 +3,7 @@
 use core::net::IpAddr;
 use std::collections::BTreeMap;
 
-use vipfence_types::{Clocks, VipName};
+use vipfence_types::{Clocks, Mutation, VipName};
 
 use super::{Activity, NicEffect, NicWriter, Paused, Plan, Presence, TAG, Want, pauses::pace};
 use crate::{
@@ -46,6 +46,12 @@ impl NicWriter {
             }
             return;
         };
+        if Mutation::NoRoundBeforeWrite.is_on() {
+            return self.send(now, plan, etag, now, next, effects);
+        }
+        if let Some(began) = self.confirmed_before_get.take() {
+            return self.send(now, plan, etag, began, next, effects);
+        }
         self.activity = Activity::Confirming { plan, etag, began: now };
         effects.push(NicEffect::Round);
     }
@@ -204,14 +210,18 @@ impl NicWriter {
             Plan::Seal { body, .. } => (Method::Patch, body),
         };
         let request_id = format!("vipfence-{}-{}", self.setup.term, id.0);
+        let mut headers = BTreeMap::from([
+            ("if-match".to_owned(), etag.clone()),
+            ("x-ms-client-request-id".to_owned(), request_id),
+        ]);
+        if Mutation::NoIfMatch.is_on() {
+            headers.remove("if-match");
+        }
         effects.push(NicEffect::Http(HttpRequest {
             id,
             method,
             path: self.path(),
-            headers: BTreeMap::from([
-                ("if-match".to_owned(), etag.clone()),
-                ("x-ms-client-request-id".to_owned(), request_id),
-            ]),
+            headers,
             body: Some(body.clone()),
             send_before: Some(SendBefore { began, window: self.setup.write_window }),
         }));
