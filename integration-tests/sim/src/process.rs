@@ -16,7 +16,9 @@ use vipfence_coordinator_core::{
     self as core, AskError, AskId, BeatId, Coordinator, HttpFault, HttpId, HttpRequest, Method,
     RoundId, Setup,
 };
-use vipfence_types::{BootId, Clocks, Epoch, NicRecord, NodeId, Timing, VipName};
+use vipfence_types::{
+    BootId, Clocks, Epoch, Mutation, NicRecord, NodeId, Timing, VipEpoch, VipName,
+};
 
 use crate::{
     azure,
@@ -75,6 +77,10 @@ pub(crate) enum Fact {
     Agent(agent::Event),
     /// A leader's answer to a heartbeat has come.
     BeatAnswered { seq: u64 },
+    /// A leader has received a heartbeat.
+    BeatTaken { beat: u64 },
+    /// A leader has answered it, with these grants.
+    BeatGranted { beat: u64, grants: Vec<VipEpoch> },
     /// An address was set on the OS.
     Set { vip: VipName, epoch: Epoch, address: IpAddr },
     /// An address was taken off the OS.
@@ -177,6 +183,7 @@ enum DiskCall {
 impl DiskCall {
     fn write(&self, memory: &mut Memory) {
         match self {
+            Self::Spend { .. } if Mutation::SpentInMemory.is_on() => {}
             Self::Spend { vip, addresses, epoch, .. } => {
                 memory.spent.spend(vip, addresses, *epoch);
             }
@@ -224,6 +231,8 @@ pub(crate) struct Process {
     last_seq: u64,
     node_steps: u64,
     stopped: bool,
+    /// When this node last had a leader: since then it stands for election, or waits for one.
+    stands_since: Clocks,
 }
 
 /// How many quorum rounds are remembered, for the watcher of the truth.
@@ -282,6 +291,7 @@ impl Process {
             last_seq: 0,
             node_steps: 0,
             stopped: false,
+            stands_since: Clocks::default(),
         };
         process.run_raft(host, out);
         process.carry_out_node(effects, host, out);
@@ -378,6 +388,7 @@ impl Process {
                 self.next += 1;
                 let id = BeatId(self.next);
                 self.beats.insert(id, (from, from_process, heartbeat.seq));
+                out.facts.push(Fact::BeatTaken { beat: id.0 });
                 self.drive(core::Input::Beat { id, heartbeat: *heartbeat }, host, out);
             }
             Message::BeatAnswer { seq, answer } => {
@@ -442,10 +453,21 @@ impl Process {
             out.facts.push(Fact::RaftStopped(why));
         }
         if *self.seat.leadership() != self.leadership {
+            if self.leadership.leader.is_some() || self.stands_since == Clocks::default() {
+                self.stands_since = host.now;
+            }
             self.leadership = self.seat.leadership().clone();
             out.facts.push(Fact::Leadership(self.leadership.clone()));
             let Leadership { term, leader, leading } = self.leadership.clone();
-            self.drive(core::Input::Leadership { term, leader, leading }, host, out);
+            let input = core::Input::Leadership { term, leader, leading };
+            if Mutation::WaitFromCandidacy.is_on() && leading {
+                let true_now = host.now;
+                host.now = self.stands_since;
+                self.drive(input, host, out);
+                host.now = true_now;
+            } else {
+                self.drive(input, host, out);
+            }
         }
         self.raft_serial += 1;
         if let Some(due) = self.seat.next_timer() {
@@ -538,6 +560,10 @@ impl Process {
             }
             core::Effect::Http(request) => self.connect(request, host, out),
             core::Effect::Answer { id, answer } => {
+                if let Ok(answer) = &answer {
+                    let grants = answer.grants.iter().map(|grant| grant.at.clone()).collect();
+                    out.facts.push(Fact::BeatGranted { beat: id.0, grants });
+                }
                 if let Some((from, process, seq)) = self.beats.remove(&id) {
                     let message = Message::BeatAnswer { seq, answer };
                     self.send(from, Some(process), message, out);
@@ -588,7 +614,8 @@ impl Process {
             return self.http_ended(id, Err(why), host, out);
         };
         let is_write = request.method != Method::Get;
-        if is_write && !request.send_before.is_some_and(|window| window.allows(host.now)) {
+        let allowed = request.send_before.is_some_and(|window| window.allows(host.now));
+        if is_write && !allowed && !Mutation::WindowUnchecked.is_on() {
             out.facts.push(Fact::Http("write window passed"));
             let why = HttpFault::NotSent("the write window has passed".to_owned());
             return self.http_ended(id, Err(why), host, out);
@@ -765,7 +792,8 @@ impl Process {
         let problem = "the OS refuses".to_owned();
         let outcome = match call {
             OsCall::Add { call, vip, epoch, addresses, lifetime, computed_at, start_within } => {
-                if host.now.longest_since(computed_at) > start_within {
+                let late = host.now.longest_since(computed_at) > start_within;
+                if late && !Mutation::LateAddKept.is_on() {
                     let problem = "the OS was busy".to_owned();
                     return self.tell_node(agent::Input::AddFailed { call, problem }, host, out);
                 }

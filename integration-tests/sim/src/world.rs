@@ -56,6 +56,8 @@ pub struct Plan {
     pub azure: azure_sim::Settings,
     /// Clocks run with errors of their own, within ± 1 %.
     pub clocks_err: bool,
+    /// The rates of the nodes' clocks (ppm), where they are not left to chance.
+    pub rates: Vec<i32>,
 }
 
 impl Plan {
@@ -64,7 +66,7 @@ impl Plan {
     pub fn three(timing: Timing) -> Self {
         let nodes = ["a", "b", "c"].map(|name| (name.to_owned(), Role::Member));
         let azure = azure_sim::Settings::default();
-        Self { nodes: nodes.to_vec(), timing, azure, clocks_err: true }
+        Self { nodes: nodes.to_vec(), timing, azure, clocks_err: true, rates: Vec::new() }
     }
 
     /// The same and a witness `w`, which makes four voters; or two members and a witness.
@@ -996,6 +998,11 @@ fn azure_of(seed: u64, plan: &Plan) -> Azure {
         // A witness has a VM and an identity too, and a NIC that nobody touches.
         config = config.with_node(name, Ipv4Addr::new(10, 5, 0, index));
     }
+    for nic in &mut config.nics {
+        // What is not ours has to survive every write (I3).
+        nic.enable_ip_forwarding = true;
+        nic.tags.insert("owner".to_owned(), "somebody else".to_owned());
+    }
     config = config.with_stranger("stranger-nic", Ipv4Addr::new(10, 5, 0, 200));
     Azure::new(azure_sim::World::new(config).expect("a possible world"))
 }
@@ -1004,7 +1011,9 @@ fn machine(seed: u64, index: u64, name: &NodeId, plan: &Plan, clocks: &mut Chanc
     // The truth lies between any two clocks: their rates are within ± 1 %.
     let rate =
         |clocks: &mut Chance| i32::try_from(clocks.signed(-9_900, 9_900)).expect("a small number");
-    let (slewed, crystal) = if plan.clocks_err { (rate(clocks), rate(clocks)) } else { (0, 0) };
+    let drawn = if plan.clocks_err { (rate(clocks), rate(clocks)) } else { (0, 0) };
+    let fixed = usize::try_from(index).ok().and_then(|index| plan.rates.get(index));
+    let (slewed, crystal) = fixed.map_or(drawn, |rate| (*rate, *rate));
     let wall = if plan.clocks_err { clocks.signed(-200_000, 200_000) } else { 0 };
     Machine {
         name: name.clone(),

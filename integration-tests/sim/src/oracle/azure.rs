@@ -46,6 +46,8 @@ pub(crate) struct Azure {
     touched: BTreeMap<IpAddr, At>,
     /// Every address that was ever ours.
     ours: BTreeSet<IpAddr>,
+    /// Those of VIPs that were ever moved by force.
+    forced: BTreeSet<IpAddr>,
     /// For each detach that was begun: the NICs that did not have the VIP's addresses at some time
     /// since then.
     clear: BTreeMap<VipName, BTreeMap<Revision, BTreeSet<NicId>>>,
@@ -62,6 +64,7 @@ impl Azure {
             held: BTreeMap::new(),
             touched: BTreeMap::new(),
             ours: BTreeSet::new(),
+            forced: BTreeSet::new(),
             clear: BTreeMap::new(),
             outside: BTreeSet::new(),
         };
@@ -126,6 +129,11 @@ impl Azure {
         match &news.command.body {
             Body::Step { vip, step, .. } => {
                 self.step(truth, log, vip, step, epochs, sometimes)?;
+            }
+            Body::StartMove { vip, force: true, .. } => {
+                let spec = log.registry.vip(vip).map(|record| &record.spec);
+                let addresses = spec.into_iter().flat_map(|spec| &spec.addresses);
+                self.forced.extend(addresses.map(|entry| entry.address));
             }
             Body::SetTiming { .. } => sometimes.saw("the timers are changed"),
             Body::SetIntent { .. } => sometimes.saw("a VIP is disabled, enabled or deleted"),
@@ -227,6 +235,13 @@ impl Azure {
         // One that was made from another document is refused by Azure, and changes nothing.
         let stale = request.headers.get("if-match").is_some_and(|etag| before["etag"] != *etag);
         let Some(goal) = goal.filter(|_| !seals && !stale) else { return Ok(()) };
+        if let Some(body) =
+            request.body.as_ref().filter(|body| primaries(body) != primaries(&before))
+        {
+            let (was, is) = (primaries(&before), primaries(body));
+            let what = format!("a write to {} makes its primary {is:?}, was {was:?}", nic.name());
+            return violated("I3", what);
+        }
         for record in handed.state.vips.values() {
             for entry in &record.spec.addresses {
                 let (puts, has) = (goal.contains(&entry.address), now.contains(&entry.address));
@@ -286,7 +301,7 @@ impl Azure {
         self.seq = truth.azure.journal_seq();
         for event in events {
             match event {
-                JournalEvent::Write(call) => self.write(truth, &call, sometimes, timeline)?,
+                JournalEvent::Write(call) => self.write(truth, log, &call, sometimes, timeline)?,
                 JournalEvent::Completion { resource, status, error_code, .. } => {
                     let nic = name_of(&resource);
                     timeline.note(truth.now, || {
@@ -326,6 +341,7 @@ impl Azure {
     fn write(
         &mut self,
         truth: &Truth<'_>,
+        log: &Log,
         call: &azure_sim::Call,
         sometimes: &mut Sometimes,
         timeline: &mut Timeline,
@@ -362,8 +378,8 @@ impl Azure {
         if self.outside.contains(&nic) {
             sometimes.saw("a third party wrote a NIC that we wrote");
         }
-        self.no_stale_write(truth, call, &write)?;
-        self.nothing_foreign(&nic, &before, &now)
+        self.no_stale_write(truth, log, call, &write)?;
+        self.nothing_foreign(log, &nic, &before, &now)
     }
 
     fn touch(&mut self, truth: &Truth<'_>, call: &azure_sim::Call, sometimes: &mut Sometimes) {
@@ -381,6 +397,7 @@ impl Azure {
     fn no_stale_write(
         &self,
         truth: &Truth<'_>,
+        log: &Log,
         call: &azure_sim::Call,
         write: &Written,
     ) -> Verdict {
@@ -389,7 +406,13 @@ impl Azure {
             let Some(held) = self.held.get(&address) else { continue };
             // §11 (b): an outsider's hand in between reopens it until the VIP is held again.
             let touched = self.touched.get(&address).is_some_and(|touched| touched > held);
-            if write.at < *held && !touched {
+            // At rest nobody asks for it, whenever it was sent.
+            let mut records = log.registry.vips.values();
+            let rests = records.any(|record| {
+                let mine = record.spec.addresses.iter().any(|entry| entry.address == address);
+                mine && record.is_held()
+            });
+            if (write.at < *held || rests) && !touched {
                 let what = format!(
                     "a write sent at {} changes {address} on {} at {}, held since {held}",
                     write.at,
@@ -404,34 +427,17 @@ impl Azure {
 
     /// I3: "A NIC write changes nothing but our own ipconfigs and our own tag; unknown JSON fields
     /// keep their meaning."
-    fn nothing_foreign(&self, nic: &str, before: &Value, now: &Value) -> Verdict {
-        let (before, now) = (self.foreign_part(before), self.foreign_part(now));
+    fn nothing_foreign(&self, log: &Log, nic: &str, before: &Value, now: &Value) -> Verdict {
+        let mut nics = log.registry.nodes.values().flat_map(|node| &node.nics);
+        // "Our own = a secondary ipconfig with the VIP's address on a NIC of a member"; anywhere
+        // else only `force` takes it.
+        let ours = if nics.any(|known| known.id.name() == nic) { &self.ours } else { &self.forced };
+        let (before, now) = (foreign_part(ours, before), foreign_part(ours, now));
         if before == now {
             return Ok(());
         }
-        violated("I3", format!("a write to {nic} changes {before} to {now}"))
-    }
-
-    /// A NIC's document without what is ours, and without what Azure itself changes.
-    fn foreign_part(&self, document: &Value) -> Value {
-        let mut document = document.clone();
-        strip(&mut document);
-        if let Some(tags) = document.get_mut("tags").and_then(Value::as_object_mut) {
-            tags.remove(OUR_TAG);
-        }
-        if document.get("tags").and_then(Value::as_object).is_none_or(serde_json::Map::is_empty)
-            && let Some(fields) = document.as_object_mut()
-        {
-            fields.remove("tags");
-        }
-        let configs = document.pointer_mut("/properties/ipConfigurations");
-        if let Some(configs) = configs.and_then(Value::as_array_mut) {
-            configs.retain(|config| {
-                let primary = config.pointer("/properties/primary") == Some(&Value::Bool(true));
-                primary || !address_in(config).is_some_and(|one| self.ours.contains(&one))
-            });
-        }
-        document
+        let changed = difference("", &before, &now).unwrap_or_default();
+        violated("I3", format!("a write to {nic} changes {changed}"))
     }
 
     fn look_for_clear(&mut self, log: &Log) {
@@ -447,6 +453,49 @@ impl Azure {
             }
         }
     }
+}
+
+/// A NIC's document without what is ours, and without what Azure itself changes.
+fn foreign_part(ours: &BTreeSet<IpAddr>, document: &Value) -> Value {
+    let mut document = document.clone();
+    strip(&mut document);
+    if let Some(tags) = document.get_mut("tags").and_then(Value::as_object_mut) {
+        tags.remove(OUR_TAG);
+    }
+    if document.get("tags").and_then(Value::as_object).is_none_or(serde_json::Map::is_empty)
+        && let Some(fields) = document.as_object_mut()
+    {
+        fields.remove("tags");
+    }
+    let configs = document.pointer_mut("/properties/ipConfigurations");
+    if let Some(configs) = configs.and_then(Value::as_array_mut) {
+        let ours = |config: &Value| address_in(config).is_some_and(|one| ours.contains(&one));
+        configs.retain(|config| is_primary(config) || !ours(config));
+    }
+    document
+}
+
+/// The first place where two documents differ.
+fn difference(path: &str, before: &Value, now: &Value) -> Option<String> {
+    let (Value::Object(one), Value::Object(other)) = (before, now) else {
+        return (before != now).then(|| format!("{path} from {before} to {now}"));
+    };
+    let keys: BTreeSet<&String> = one.keys().chain(other.keys()).collect();
+    keys.into_iter().find_map(|key| {
+        let of = |fields: &serde_json::Map<_, _>| fields.get(key).cloned().unwrap_or_default();
+        difference(&format!("{path}/{key}"), &of(one), &of(other))
+    })
+}
+
+fn is_primary(config: &Value) -> bool {
+    config.pointer("/properties/primary") == Some(&Value::Bool(true))
+}
+
+/// The primary ipConfigurations of a NIC's document, by name and address.
+fn primaries(document: &Value) -> Vec<(Option<&Value>, Option<IpAddr>)> {
+    let configs = document.pointer("/properties/ipConfigurations").and_then(Value::as_array);
+    let primary = configs.into_iter().flatten().filter(|config| is_primary(config));
+    primary.map(|config| (config.get("name"), address_in(config))).collect()
 }
 
 /// Everything that Azure itself changes with a write.

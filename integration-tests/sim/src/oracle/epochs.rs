@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
+use vipfence_coordinator_core::{Applied, Body, Step};
 use vipfence_types::{Epoch, NodeId, VipName};
 
 use super::{
@@ -21,7 +22,12 @@ pub(crate) struct Epochs {
 impl Epochs {
     /// I5: "Epochs strictly increase and each belongs to one node and one VIP. […] An address is in
     /// at most one VIP record, those being deleted included."
-    pub(crate) fn entry(&mut self, log: &Log, _news: &News) -> Verdict {
+    pub(crate) fn entry(&mut self, truth: &Truth<'_>, log: &Log, news: &News) -> Verdict {
+        if let Body::Step { vip, step: Step::Grant { .. }, .. } = &news.command.body
+            && news.applied == Applied::Done
+        {
+            self.granted_anew(truth, log, vip)?;
+        }
         let highest = self.granted.last_key_value().map_or(Epoch(0), |(epoch, _)| *epoch);
         for record in log.registry.vips.values() {
             let Some(grant) = record.grant.grant() else { continue };
@@ -42,6 +48,41 @@ impl Epochs {
             }
         }
         one_record_an_address(log)
+    }
+
+    /// "epoch: a new one for every *entry* of a node into entitlement", and one that the node can
+    /// take.
+    fn granted_anew(&self, truth: &Truth<'_>, log: &Log, vip: &VipName) -> Verdict {
+        let record = log.registry.vip(vip);
+        let Some(grant) = record.and_then(|record| record.grant.grant()) else { return Ok(()) };
+        if self.granted.contains_key(&grant.epoch) {
+            return violated("I5", format!("{vip} is granted at epoch {} again", grant.epoch));
+        }
+        let spent = truth.machines.iter().find(|machine| machine.name == grant.node);
+        let spent = spent.and_then(|machine| machine.memory.spent.vips.get(vip));
+        if spent.is_some_and(|spent| *spent >= grant.epoch) {
+            let what =
+                format!("{vip} is granted at epoch {}, spent at {}", grant.epoch, grant.node);
+            return violated("I5", what);
+        }
+        Ok(())
+    }
+
+    /// "Before a node sends `released(vip, e)` it has e as spent on disk."
+    pub(crate) fn released(
+        &self,
+        truth: &Truth<'_>,
+        node: usize,
+        vip: &VipName,
+        epoch: Epoch,
+    ) -> Verdict {
+        let machine = &truth.machines[node];
+        let spent = machine.memory.spent.vips.get(vip);
+        if spent.is_none_or(|spent| *spent < epoch) {
+            let what = format!("{} confirms {vip} at epoch {epoch}, not on its disk", machine.name);
+            return violated("I5", what);
+        }
+        Ok(())
     }
 
     /// I5: "A node refuses, for an address, every epoch at or below the highest that it has spent

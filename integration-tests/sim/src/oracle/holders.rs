@@ -2,9 +2,14 @@
 
 use std::net::IpAddr;
 
+use vipfence_coordinator_core::{Applied, Body, Step};
 use vipfence_types::{Epoch, VipName};
 
-use super::{Truth, Verdict, log::Log, violated};
+use super::{
+    Truth, Verdict,
+    log::{Log, News},
+    violated,
+};
 use crate::machine::ExcuseEnds;
 
 /// See the module.
@@ -37,6 +42,23 @@ impl Holders {
         Ok(())
     }
 
+    /// What is committed as over is over: nobody has the address, or believes that it may have it.
+    pub(crate) fn entry(&self, truth: &Truth<'_>, log: &Log, news: &News) -> Verdict {
+        let Body::Step { vip, step: Step::Over { epoch, .. }, .. } = &news.command.body else {
+            return Ok(());
+        };
+        let over = log.before.vip(vip).filter(|_| news.applied == Applied::Done);
+        let Some(record) = over else { return Ok(()) };
+        for entry in &record.spec.addresses {
+            let holders = holders(truth, entry.address);
+            if !holders.is_empty() {
+                let (address, on) = (entry.address, holders.join(" and "));
+                return violated("I8", format!("{vip} is over at {epoch}, {address} is on {on}"));
+            }
+        }
+        self.nobody_else_is_entitled(truth, None, vip, *epoch)
+    }
+
     /// I8: "No node adds while a grant of the address to another node is not over": nobody else
     /// may believe at this moment that it is entitled.
     pub(crate) fn address_set(
@@ -49,17 +71,28 @@ impl Holders {
         if truth.machines[node].excuse_ends != ExcuseEnds::Never {
             return Ok(());
         }
+        self.nobody_else_is_entitled(truth, Some(node), vip, epoch)
+    }
+
+    fn nobody_else_is_entitled(
+        &self,
+        truth: &Truth<'_>,
+        node: Option<usize>,
+        vip: &VipName,
+        epoch: Epoch,
+    ) -> Verdict {
         for (other, machine) in truth.machines.iter().enumerate() {
             let Some(process) = &machine.process else { continue };
             let stands_still = machine.paused.is_some() || machine.off;
-            if other == node || stands_still || machine.excuse_ends != ExcuseEnds::Never {
+            if Some(other) == node || stands_still || machine.excuse_ends != ExcuseEnds::Never {
                 continue;
             }
             let view = process.holder().view(machine.read(truth.now));
             if let Some(held) = view.held.iter().find(|held| held.vip == *vip) {
-                let adds = &truth.machines[node].name;
+                let does =
+                    node.map_or("nobody".to_owned(), |node| truth.machines[node].name.to_string());
                 let what = format!(
-                    "{adds} adds {vip} at epoch {epoch} while {} is entitled at epoch {} for {:?}",
+                    "{does} has {vip} at epoch {epoch} while {} is entitled at epoch {} for {:?}",
                     machine.name, held.epoch, held.lease_left
                 );
                 return violated("I8", what);

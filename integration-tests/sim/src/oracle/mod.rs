@@ -9,6 +9,7 @@
 //! the machine preserved, until the agent has dealt with it (a); what an outsider has touched in
 //! Azure, until the VIP is held again (b).
 
+mod answers;
 mod azure;
 mod converge;
 mod epochs;
@@ -16,11 +17,13 @@ mod holders;
 mod leaders;
 mod log;
 mod moves;
+mod steps;
 
 use core::fmt;
 use std::net::IpAddr;
 
 use azure_sim::AdminCommand;
+use vipfence_agent_core as agent;
 use vipfence_coordinator_core::{Ask, AskError, Reply};
 
 use crate::{
@@ -68,6 +71,9 @@ pub(crate) struct Oracle {
     leaders: leaders::Leaders,
     pub(crate) azure: azure::Azure,
     moves: moves::Moves,
+    answers: answers::Answers,
+    /// Says nothing about contracts that hold the invariants up, until an invariant falls.
+    pub(crate) only_consequences: bool,
 }
 
 impl Oracle {
@@ -79,6 +85,8 @@ impl Oracle {
             leaders: leaders::Leaders::default(),
             azure: azure::Azure::new(azure),
             moves: moves::Moves::default(),
+            answers: answers::Answers::default(),
+            only_consequences: false,
         }
     }
 
@@ -96,7 +104,12 @@ impl Oracle {
             Fact::Committed(commit) => {
                 if let Some(news) = self.log.take(node, commit)? {
                     timeline.note(truth.now, || news.told(name));
-                    self.epochs.entry(&self.log, &news)?;
+                    if !self.only_consequences {
+                        steps::found_unchanged(&self.log, &news)?;
+                        self.holders.entry(truth, &self.log, &news)?;
+                    }
+                    self.epochs.entry(truth, &self.log, &news)?;
+                    self.answers.entry(truth, &self.log);
                     self.moves.entry(&self.log, &news, sometimes)?;
                     self.azure.entry(truth, &self.log, &news, &self.epochs, sometimes)?;
                 }
@@ -118,12 +131,20 @@ impl Oracle {
             }
             Fact::Agent(event) => {
                 timeline.note(truth.now, || format!("{name}: {event:?}"));
-                Ok(())
+                match event {
+                    agent::Event::Released { vip, epoch } if !self.only_consequences => {
+                        self.epochs.released(truth, node, &vip, epoch)
+                    }
+                    _ => Ok(()),
+                }
             }
             Fact::Set { vip, epoch, address } => {
                 timeline.note(truth.now, || format!("{name}: sets {address} ({vip} {epoch})"));
                 self.holders.changed();
                 self.epochs.address_set(truth, &self.log, node, &vip, epoch, address)?;
+                if self.only_consequences {
+                    return Ok(());
+                }
                 self.holders.address_set(truth, node, &vip, epoch)
             }
             Fact::Dropped { address } => {
@@ -144,6 +165,14 @@ impl Oracle {
                 sometimes.saw("a leader that Azure does not answer makes way");
                 timeline.note(truth.now, || format!("{name}: makes way for another leader"));
                 Ok(())
+            }
+            Fact::BeatTaken { beat } => {
+                self.answers.taken(truth, process, beat);
+                Ok(())
+            }
+            Fact::BeatGranted { .. } if self.only_consequences => Ok(()),
+            Fact::BeatGranted { beat, grants } => {
+                self.answers.granted(name, process, beat, &grants)
             }
             Fact::RaftStopped(why) => {
                 timeline.note(truth.now, || format!("{name}: Raft has stopped: {why}"));

@@ -15,7 +15,7 @@ use openraft::{
     storage::{LogFlushed, RaftLogStorage, RaftStateMachine},
 };
 use vipfence_coordinator_core::{Applied, Registry};
-use vipfence_types::Term;
+use vipfence_types::{Mutation, Term};
 
 use super::{
     Outbox, Outgoing, SeatCommit,
@@ -119,6 +119,7 @@ impl RaftDisk {
     pub(super) fn give_up_leadership(&mut self, me: RaftId) {
         if let Some(vote) = &mut self.platter.vote
             && vote.leader_id().voted_for() == Some(me)
+            && !Mutation::TermResumed.is_on()
         {
             vote.committed = false;
         }

@@ -29,7 +29,7 @@ use vipfence_coordinator_core::{
     Applied, Command, Confirmed, ProposalId, ProposeFault, Registry, RoundId, Voice,
     newborn_refuses,
 };
-use vipfence_types::{NodeId, Role, Term, Timing};
+use vipfence_types::{Mutation, NodeId, Role, Term, Timing};
 
 pub(crate) use disk::{DiskHealth, RaftDisk};
 pub(crate) use network::{RaftAnswer, RaftRequest};
@@ -393,7 +393,9 @@ impl Seat {
                     raft.get_read_log_id().await;
                 let (read, _) = read.ok()?;
                 let read = read?;
-                applied.wait_for(|index| *index >= read.index).await.ok()?;
+                if !Mutation::StateBeforeReadIndex.is_on() {
+                    applied.wait_for(|index| *index >= read.index).await.ok()?;
+                }
                 Some(Confirmed { term: Term(read.leader_id.term), read_index: read.index })
             };
             let result = SimRuntime::timeout(limit, round).await.ok().flatten();
