@@ -23,8 +23,10 @@
 
 mod azure;
 pub mod chance;
+pub mod cli;
 mod kernel;
 mod machine;
+pub mod mutants;
 mod net;
 mod operator;
 mod oracle;

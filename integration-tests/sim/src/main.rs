@@ -79,6 +79,10 @@ impl Args {
 }
 
 fn main() -> ExitCode {
+    let mut args = std::env::args().skip(1);
+    if args.next().is_some_and(|first| first == "mutants") {
+        return vipfence_sim::cli::mutants(args);
+    }
     let args = Args::parse();
     match args.seed {
         Some(seed) => replay(seed, &args),

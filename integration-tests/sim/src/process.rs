@@ -322,6 +322,11 @@ impl Process {
         self.node_steps
     }
 
+    /// Whether a quorum round of its own goes on.
+    pub(crate) fn has_round_under_way(&self) -> bool {
+        !self.rounds_begun.is_empty()
+    }
+
     pub(crate) fn has_os_calls(&self) -> bool {
         !self.os.is_empty()
     }
