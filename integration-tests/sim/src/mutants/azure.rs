@@ -58,7 +58,7 @@ fn there_and_elsewhere(seed: Seed) -> World {
 fn an_outsider_between_read_and_write(seed: Seed) -> World {
     let mut stage = Set::three(hasty()).play(seed);
     stage.rule(|_, to, kind| match kind {
-        Kind::ArmWrite if to == Spot::Arm => Verdict::Keep,
+        Kind::ArmWrite { .. } if to == Spot::Arm => Verdict::Keep,
         _ => Verdict::Pass,
     });
     stage.move_to(stage.others[0]);

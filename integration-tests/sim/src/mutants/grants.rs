@@ -68,7 +68,7 @@ fn an_answer_from_before_the_release(seed: Seed) -> World {
     let mut stage = Set::three(hasty()).early().play(seed);
     let (me, mut kept) = (Spot::Node(stage.holder), false);
     stage.rule(move |_, to, kind| match kind {
-        Kind::BeatAnswer { grants: 1.. } if to == me && !kept => {
+        Kind::BeatAnswer { grants, .. } if to == me && !kept && !grants.is_empty() => {
             kept = true;
             Verdict::Keep
         }
@@ -108,7 +108,7 @@ fn a_confirmation_of_an_earlier_stay(seed: Seed) -> World {
     stage.until(3, |stage| stage.lease(holder).is_some_and(|(_, held)| held > epoch));
     let me = Spot::Node(holder);
     stage.rule(move |from, _, kind| match kind {
-        Kind::Beat if from == me => Verdict::Drop,
+        Kind::Beat { .. } if from == me => Verdict::Drop,
         _ => Verdict::Pass,
     });
     stage.move_to(other);

@@ -68,7 +68,7 @@ fn an_answer_that_comes_late(seed: Seed) -> World {
     let me = Spot::Node(stage.holder);
     let mut kept = false;
     stage.rule(move |from, to, kind| match kind {
-        Kind::BeatAnswer { grants: 1.. } if to == me && !kept => {
+        Kind::BeatAnswer { grants, .. } if to == me && !kept && !grants.is_empty() => {
             kept = true;
             Verdict::Keep
         }
@@ -170,11 +170,10 @@ fn answers_after_hanging_rounds(seed: Seed) -> World {
     };
     let mut stage = Set::three(timing).play(seed);
     let me = Spot::Node(stage.holder);
-    let is_raft = |kind| matches!(kind, Kind::Raft);
-    stage.rule(move |_, _, kind| if is_raft(kind) { Verdict::Drop } else { Verdict::Pass });
+    stage.rule(|_, _, kind| if kind.is_raft() { Verdict::Drop } else { Verdict::Pass });
     stage.wait_ms(2_600);
     stage.rule(move |from, _, kind| match kind {
-        Kind::Beat if from == me => Verdict::Drop,
+        Kind::Beat { .. } if from == me => Verdict::Drop,
         _ => Verdict::Pass,
     });
     stage.wait_ms(700);

@@ -273,7 +273,7 @@ impl Stage {
         }
     }
 
-    pub(super) fn rule(&mut self, rule: impl FnMut(Spot, Spot, Kind) -> Verdict + 'static) {
+    pub(super) fn rule(&mut self, rule: impl FnMut(Spot, Spot, &Kind) -> Verdict + 'static) {
         self.world.rule(rule);
     }
 

@@ -212,6 +212,7 @@ impl Oracle {
         self.leaders = leaders::Leaders::default();
         self.moves = moves::Moves::default();
         self.azure.log_is_lost();
+        self.answers = answers::Answers::default();
     }
 
     pub(crate) fn outsider(&mut self, command: &AdminCommand) {
