@@ -92,6 +92,11 @@ impl Azure {
         }
     }
 
+    /// Revisions begin anew.
+    pub(crate) fn log_is_lost(&mut self) {
+        self.clear.clear();
+    }
+
     pub(crate) fn process_ended(&mut self, process: u64, sometimes: &mut Sometimes) {
         if self.written.values().any(|write| write.process == process && !write.answered) {
             sometimes.saw("a leader is lost during an in-flight PUT");

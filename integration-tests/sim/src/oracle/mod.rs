@@ -213,6 +213,7 @@ impl Oracle {
         self.moves = moves::Moves::default();
         self.azure.log_is_lost();
         self.answers = answers::Answers::default();
+        self.azure.log_is_lost();
     }
 
     pub(crate) fn outsider(&mut self, command: &AdminCommand) {
