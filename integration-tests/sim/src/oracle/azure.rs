@@ -103,11 +103,6 @@ impl Azure {
         }
     }
 
-    /// Revisions are counted anew.
-    pub(crate) fn log_is_lost(&mut self) {
-        self.clear.clear();
-    }
-
     /// Whether an outsider has touched an address since its VIP was last reported as held.
     pub(crate) fn is_touched(&self, address: IpAddr) -> bool {
         let held = self.held.get(&address).copied().unwrap_or(0);

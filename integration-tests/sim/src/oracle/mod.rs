@@ -211,7 +211,6 @@ impl Oracle {
         self.log = log::Log::default();
         self.leaders = leaders::Leaders::default();
         self.moves = moves::Moves::default();
-        self.azure.log_is_lost();
         self.answers = answers::Answers::default();
         self.azure.log_is_lost();
     }

@@ -61,7 +61,6 @@ fn h01_a_delayed_answer_cannot_revive_a_released_grant() {
 }
 
 #[test]
-#[ignore = "the mutation is not in the machines yet"]
 fn h01_a_delayed_answer_cannot_revive_a_released_grant_without_spent_accepted() {
     without(Mutation::SpentAccepted, &three(Profile::Fast), h01);
 }
@@ -100,7 +99,6 @@ fn h01_a_late_answer_does_not_lengthen_a_lease() {
 }
 
 #[test]
-#[ignore = "the mutation is not in the machines yet"]
 fn h01_a_late_answer_does_not_lengthen_a_lease_without_lease_from_receipt() {
     noticed_without(Mutation::LeaseFromReceipt, &three(Profile::Fast), h01_late);
 }
@@ -145,14 +143,12 @@ fn h02_the_confirmation_of_an_earlier_stay_does_not_end_a_later_one() {
 }
 
 #[test]
-#[ignore = "the mutation is not in the machines yet"]
 fn h02_the_confirmation_of_an_earlier_stay_does_not_end_a_later_one_without_confirmation_without_epoch()
  {
     without(Mutation::ConfirmationWithoutEpoch, &three(Profile::Fast), h02);
 }
 
 #[test]
-#[ignore = "the mutation is not in the machines yet"]
 fn h02_the_confirmation_of_an_earlier_stay_does_not_end_a_later_one_without_same_epoch_on_return() {
     noticed_without(Mutation::SameEpochOnReturn, &three(Profile::Fast), h02);
 }
@@ -172,7 +168,6 @@ fn h03_the_last_part_of_a_second_is_not_rounded_up() {
 }
 
 #[test]
-#[ignore = "the mutation is not in the machines yet"]
 fn h03_the_last_part_of_a_second_is_not_rounded_up_without_lifetime_at_least_one() {
     without(Mutation::LifetimeAtLeastOne, &three(Profile::Fast), h03);
 }
@@ -217,7 +212,6 @@ fn h04_no_kernel_lifetime_is_so_long_that_the_kernel_is_later_than_waited_for() 
 }
 
 #[test]
-#[ignore = "the mutation is not in the machines yet"]
 fn h04_no_kernel_lifetime_is_so_long_that_the_kernel_is_later_than_waited_for_without_lifetime_uncapped()
  {
     without(Mutation::LifetimeUncapped, &long_leases(), h04);
@@ -225,7 +219,6 @@ fn h04_no_kernel_lifetime_is_so_long_that_the_kernel_is_later_than_waited_for_wi
 
 /// H4 and H12: without an allowance for a late kernel the wait is too short.
 #[test]
-#[ignore = "the mutation is not in the machines yet"]
 fn h04_a_late_kernel_is_allowed_for_without_no_kernel_slack() {
     without(Mutation::NoKernelSlack, &three(Profile::Standard), h12_standard);
 }
@@ -253,7 +246,6 @@ fn h05_an_own_write_of_unknown_outcome_cannot_land_after_held() {
 }
 
 #[test]
-#[ignore = "the mutation is not in the machines yet"]
 fn h05_an_own_write_of_unknown_outcome_cannot_land_after_held_without_own_unknown_harmless() {
     without(Mutation::OwnUnknownHarmless, &three(Profile::Fast), h05);
 }
@@ -311,7 +303,6 @@ fn h06_an_attach_of_a_frozen_leader_is_remembered_over_superseding_moves() {
 }
 
 #[test]
-#[ignore = "the mutation is not in the machines yet"]
 fn h06_an_attach_of_a_frozen_leader_is_remembered_over_superseding_moves_without_not_exposed_before_write()
  {
     without(Mutation::NotExposedBeforeWrite, &four(Profile::Fast), h06);
@@ -354,19 +345,16 @@ fn h06_superseding_moves_do_not_forget_an_exposed_nic() {
 }
 
 #[test]
-#[ignore = "the mutation is not in the machines yet"]
 fn h06_superseding_moves_do_not_forget_an_exposed_nic_without_exposed_cleared_by_superseding() {
     without(Mutation::ExposedClearedBySuperseding, &three(Profile::Fast), h06_superseding);
 }
 
 #[test]
-#[ignore = "the mutation is not in the machines yet"]
 fn h06_an_attach_of_a_frozen_leader_is_remembered_over_superseding_moves_without_no_seal() {
     without(Mutation::NoSeal, &four(Profile::Fast), h06);
 }
 
 #[test]
-#[ignore = "the mutation is not in the machines yet"]
 fn h06_an_attach_of_a_frozen_leader_is_remembered_over_superseding_moves_without_no_if_match() {
     without(Mutation::NoIfMatch, &four(Profile::Fast), h06);
 }
@@ -388,7 +376,6 @@ fn h07_a_seal_that_left_the_etag_alone_is_not_believed() {
 }
 
 #[test]
-#[ignore = "the mutation is not in the machines yet"]
 fn h07_a_seal_that_left_the_etag_alone_is_not_believed_without_seal_believed() {
     without(Mutation::SealBelieved, &tags_leave_the_etag_alone(), h07);
 }
@@ -416,7 +403,6 @@ fn h08_a_frozen_leader_does_not_send_when_it_wakes() {
 }
 
 #[test]
-#[ignore = "the mutation is not in the machines yet"]
 fn h08_a_frozen_leader_does_not_send_when_it_wakes_without_window_unchecked() {
     without(Mutation::WindowUnchecked, &four(Profile::Fast), h08);
 }
@@ -451,19 +437,16 @@ fn h09_delete_and_create_do_not_break_the_chain_of_leases() {
 }
 
 #[test]
-#[ignore = "the mutation is not in the machines yet"]
 fn h09_delete_and_create_do_not_break_the_chain_of_leases_without_address_in_two_records() {
     without(Mutation::AddressInTwoRecords, &three(Profile::Fast), h09);
 }
 
 #[test]
-#[ignore = "the mutation is not in the machines yet"]
 fn h09_delete_and_create_do_not_break_the_chain_of_leases_without_epoch_reset() {
     without(Mutation::EpochReset, &three(Profile::Fast), h09);
 }
 
 #[test]
-#[ignore = "the mutation is not in the machines yet"]
 fn h09_delete_and_create_do_not_break_the_chain_of_leases_without_lease_ignored() {
     noticed_without(Mutation::LeaseIgnored, &three(Profile::Fast), h09);
 }
@@ -500,13 +483,11 @@ fn h10_a_leader_counts_from_its_election_and_not_from_its_candidacy() {
 }
 
 #[test]
-#[ignore = "the mutation is not in the machines yet"]
 fn h10_a_leader_counts_from_its_election_and_not_from_its_candidacy_without_wait_from_candidacy() {
     without(Mutation::WaitFromCandidacy, &three(Profile::Fast), h10);
 }
 
 #[test]
-#[ignore = "the mutation is not in the machines yet"]
 fn h10_a_leader_counts_from_its_election_and_not_from_its_candidacy_without_wait_skipped_after_election()
  {
     noticed_without(Mutation::WaitSkippedAfterElection, &three(Profile::Fast), h10);
@@ -559,7 +540,6 @@ fn h11_nothing_is_granted_while_a_grant_expires() {
 }
 
 #[test]
-#[ignore = "the mutation is not in the machines yet"]
 fn h11_nothing_is_granted_while_a_grant_expires_without_grant_while_expiring() {
     without(Mutation::GrantWhileExpiring, &three(Profile::Fast), h11);
 }
@@ -611,7 +591,6 @@ fn h11_an_end_that_was_decided_before_a_move_back_ends_nothing() {
 }
 
 #[test]
-#[ignore = "the mutation is not in the machines yet"]
 fn h11_an_end_that_was_decided_before_a_move_back_ends_nothing_without_over_without_revision() {
     noticed_without(Mutation::OverWithoutRevision, &three(Profile::Fast), h11_revision);
 }
@@ -640,7 +619,6 @@ fn h12_clocks_one_percent_off_on_both_sides_are_allowed_for() {
 }
 
 #[test]
-#[ignore = "the mutation is not in the machines yet"]
 fn h12_clocks_one_percent_off_on_both_sides_are_allowed_for_without_wait_without_drift() {
     without(Mutation::WaitWithoutDrift, &three(Profile::Tolerant), h12_tolerant);
 }

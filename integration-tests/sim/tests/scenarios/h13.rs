@@ -45,7 +45,6 @@ fn h13_an_attach_whose_detach_failed_goes_back_to_it() {
 }
 
 #[test]
-#[ignore = "the mutation is not in the machines yet"]
 fn h13_an_attach_whose_detach_failed_goes_back_to_it_without_attach_before_detach() {
     without(Mutation::AttachBeforeDetach, &failures_roll_back(), h13);
 }
@@ -98,7 +97,6 @@ fn h13_an_address_that_a_stranger_took_blocks_the_move_until_it_is_free() {
 }
 
 #[test]
-#[ignore = "the mutation is not in the machines yet"]
 fn h13_an_address_that_a_stranger_took_blocks_the_move_until_it_is_free_without_foreign_detached() {
     noticed_without(Mutation::ForeignDetached, &three(Profile::Fast), h13_stranger);
 }
@@ -132,7 +130,6 @@ fn h14_a_goal_that_a_nic_shows_is_not_taken_as_done() {
 }
 
 #[test]
-#[ignore = "the mutation is not in the machines yet"]
 fn h14_a_goal_that_a_nic_shows_is_not_taken_as_done_without_read_back_while_updating() {
     without(Mutation::ReadBackWhileUpdating, &slow_azure(), h14);
 }
@@ -159,7 +156,6 @@ fn h14_held_waits_for_the_add_too() {
 }
 
 #[test]
-#[ignore = "the mutation is not in the machines yet"]
 fn h14_held_waits_for_the_add_too_without_held_before_add() {
     noticed_without(Mutation::HeldBeforeAdd, &three(Profile::Fast), h14_no_add);
 }
@@ -234,7 +230,6 @@ fn h16_a_pause_that_a_clock_shows_ends_the_lease_at_once() {
 }
 
 #[test]
-#[ignore = "the mutation is not in the machines yet"]
 fn h16_a_pause_that_a_clock_shows_ends_the_lease_at_once_without_lease_by_one_clock() {
     without(Mutation::LeaseByOneClock, &three(Profile::Fast), h16_shown);
 }
@@ -253,6 +248,11 @@ fn h16_late_add(world: &mut World) -> Story {
 #[test]
 fn h16_a_lifetime_that_was_computed_before_a_freeze_is_not_set_after_it() {
     with_fence(&three(Profile::Fast), h16_late_add);
+}
+
+#[test]
+fn h16_a_late_call_to_the_kernel_is_noticed_without_late_add_kept() {
+    without(Mutation::LateAddKept, &three(Profile::Fast), h16_late_add);
 }
 
 /// H17: a request that was executed is repeated after other moves, and after a change of leader.
@@ -277,7 +277,6 @@ fn h17_a_repeated_request_is_not_executed_twice() {
 }
 
 #[test]
-#[ignore = "the mutation is not in the machines yet"]
 fn h17_a_repeated_request_is_not_executed_twice_without_request_ids_forgotten() {
     without(Mutation::RequestIdsForgotten, &three(Profile::Fast), h17);
 }
@@ -308,7 +307,6 @@ fn h18_a_cluster_that_lost_its_log_does_not_grant_old_epochs() {
 }
 
 #[test]
-#[ignore = "the mutation is not in the machines yet"]
 fn h18_a_cluster_that_lost_its_log_does_not_grant_old_epochs_without_highest_epoch_ignored() {
     without(Mutation::HighestEpochIgnored, &three(Profile::Fast), h18);
 }
@@ -350,13 +348,11 @@ fn h20_a_new_leader_commits_an_open_step_again_before_it_goes_on() {
 }
 
 #[test]
-#[ignore = "the mutation is not in the machines yet"]
 fn h20_a_new_leader_commits_an_open_step_again_before_it_goes_on_without_no_recommit() {
     without(Mutation::NoRecommit, &four(Profile::Fast), h20);
 }
 
 #[test]
-#[ignore = "the mutation is not in the machines yet"]
 fn h20_a_new_leader_commits_an_open_step_again_before_it_goes_on_without_no_round_before_write() {
     without(Mutation::NoRoundBeforeWrite, &four(Profile::Fast), h20);
 }
@@ -412,7 +408,6 @@ fn h20_a_leader_that_restarts_does_not_go_on_in_its_term() {
 }
 
 #[test]
-#[ignore = "the mutation is not in the machines yet"]
 fn h20_a_leader_that_restarts_does_not_go_on_in_its_term_without_term_resumed() {
     without(Mutation::TermResumed, &three(Profile::Fast), h20_restart);
 }

@@ -69,6 +69,11 @@ fn l01_a_nic_that_may_not_be_written_keeps_a_vip_for_azure_max_and_no_longer() {
 
 /// L1: the same for a failover.
 #[test]
+fn l01_a_nic_that_may_not_be_written_keeps_a_vip_for_azure_max_without_refused_seal_believed() {
+    noticed_without(Mutation::RefusedSealBelieved, &quick_azure_max(), l01_forbidden);
+}
+
+#[test]
 fn l01_a_failover_waits_no_longer_for_a_nic_that_may_not_be_written() {
     with_fence(&quick_azure_max(), |world| {
         b_is_exposed_and(world, |world| {
@@ -144,7 +149,6 @@ fn l04_a_node_that_refuses_its_epoch_gets_a_later_one_within_5_s() {
 }
 
 #[test]
-#[ignore = "the mutation is not in the machines yet"]
 fn l04_a_node_that_refuses_its_epoch_gets_a_later_one_within_5_s_without_highest_epoch_ignored() {
     noticed_without(Mutation::HighestEpochIgnored, &three(Profile::Fast), l04);
 }
@@ -162,6 +166,11 @@ fn l05(world: &mut World) -> Story {
 #[test]
 fn l05_a_leader_that_cannot_use_arm_gives_way_and_the_move_is_done_within_30_s() {
     with_fence(&four(Profile::Fast), l05);
+}
+
+#[test]
+fn l05_a_leader_that_cannot_use_arm_gives_way_without_no_step_down_without_arm() {
+    noticed_without(Mutation::NoStepDownWithoutArm, &four(Profile::Fast), l05);
 }
 
 /// L6: the target's NIC refuses the address for good, after the detach.

@@ -38,7 +38,6 @@ fn v01_a_grant_that_was_never_answered_is_waited_for_as_the_one_before_it() {
 }
 
 #[test]
-#[ignore = "the mutation is not in the machines yet"]
 fn v01_a_grant_that_was_never_answered_is_waited_for_as_the_one_before_it_without_wait_per_epoch() {
     without(Mutation::WaitPerEpoch, &three(Profile::Standard), v01);
 }
@@ -109,7 +108,6 @@ fn v02_a_restart_does_not_forget_what_was_confirmed() {
 }
 
 #[test]
-#[ignore = "the mutation is not in the machines yet"]
 fn v02_a_restart_does_not_forget_what_was_confirmed_without_spent_in_memory() {
     noticed_without(Mutation::SpentInMemory, &three(Profile::Fast), v02);
 }
@@ -139,7 +137,6 @@ fn v03_a_step_of_the_wall_clock_does_not_shorten_the_wait() {
 }
 
 #[test]
-#[ignore = "the mutation is not in the machines yet"]
 fn v03_a_step_of_the_wall_clock_does_not_shorten_the_wait_without_wait_by_wall_clock() {
     without(Mutation::WaitByWallClock, &three(Profile::Fast), v03);
 }
@@ -189,7 +186,6 @@ fn v04_a_shorter_profile_does_not_shorten_a_lease_that_was_given() {
 }
 
 #[test]
-#[ignore = "the mutation is not in the machines yet"]
 fn v04_a_shorter_profile_does_not_shorten_a_lease_that_was_given_without_lease_lowered_at_once() {
     without(Mutation::LeaseLoweredAtOnce, &three(Profile::Tolerant), v04);
 }
@@ -217,7 +213,6 @@ fn v05_an_address_is_in_one_record_only() {
 }
 
 #[test]
-#[ignore = "the mutation is not in the machines yet"]
 fn v05_an_address_is_in_one_record_only_without_address_in_two_records() {
     without(Mutation::AddressInTwoRecords, &three(Profile::Fast), v05);
 }
@@ -259,7 +254,6 @@ fn v06_an_accepted_write_does_not_clear_a_nic_of_a_later_one_of_unknown_outcome(
 }
 
 #[test]
-#[ignore = "the mutation is not in the machines yet"]
 fn v06_an_accepted_write_does_not_clear_a_nic_of_a_later_one_of_unknown_outcome_without_cleared_despite_unknown()
  {
     without(Mutation::ClearedDespiteUnknown, &four(Profile::Fast), v06);
@@ -331,7 +325,6 @@ fn v07_an_attach_from_rest_waits_for_the_seals() {
 }
 
 #[test]
-#[ignore = "the mutation is not in the machines yet"]
 fn v07_an_attach_from_rest_waits_for_the_seals_without_seals_put_off() {
     noticed_without(Mutation::SealsPutOff, &three(Profile::Fast), v07_from_rest);
 }
