@@ -100,7 +100,7 @@ mod switch {
 
     use super::Mutation;
 
-    std::thread_local! {
+    thread_local! {
         static ON: Cell<Option<Mutation>> = const { Cell::new(None) };
     }
 

@@ -68,6 +68,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<Vec<String>> {
     }
     simulator_manifests(workspace, &mut complaints)?;
     simulator_sources(workspace, &mut complaints)?;
+    mutations_stay_out(workspace, &mut complaints)?;
     Ok(complaints)
 }
 
@@ -204,6 +205,27 @@ fn simulator_sources(workspace: &Workspace, complaints: &mut Vec<String>) -> Res
                 ));
             }
         }
+    }
+    Ok(())
+}
+
+/// The program that is shipped has no switch for deliberate faults.
+fn mutations_stay_out(workspace: &Workspace, complaints: &mut Vec<String>) -> Result<()> {
+    let tree = workspace.cargo_output(&[
+        "tree",
+        "--package",
+        SIMULATOR_USER,
+        "--edges",
+        "features",
+        "--prefix",
+        "none",
+        "--locked",
+    ])?;
+    if tree.lines().any(|line| line.contains("mutations")) {
+        complaints.push(format!(
+            "{SIMULATOR_USER} is built with the feature `mutations` of vipfence-types: only the \
+             deterministic world may ask for it"
+        ));
     }
     Ok(())
 }
