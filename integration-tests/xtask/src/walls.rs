@@ -216,7 +216,7 @@ fn mutations_stay_out(workspace: &Workspace, complaints: &mut Vec<String>) -> Re
         "--package",
         SIMULATOR_USER,
         "--edges",
-        "features",
+        "normal,build,features",
         "--prefix",
         "none",
         "--locked",
