@@ -18,6 +18,8 @@ const REGRESSIONS: &[(u64, Length)] = &[
     (20, Length::Short),
     (1_424, Length::Short),
     (1_795_249_775_423, Length::Long),
+    (1_795_250_723_958, Length::Long),
+    (1_795_250_723_879, Length::Long),
 ];
 
 #[test]
