@@ -5,8 +5,11 @@
 //! given up after two keepalive periods, and a connection attempt after `connect_timeout`, so that
 //! a healed link is not left waiting for TCP's own (doubling) retransmission timers.
 //! Time-outs of calls are the callers' business.
+//!
+//! What lies below a channel is given from outside ([`Dial`]): TCP in the product, a simulated
+//! network in tests.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tonic::transport::{Channel, Endpoint};
 use vipfence_types::{NodeId, Timing};
@@ -16,6 +19,15 @@ use super::{
     error::StartError,
 };
 
+/// Makes a channel of an endpoint that has all its settings. Must not connect before the channel is
+/// used.
+pub type Dial = Arc<dyn Fn(Endpoint) -> Channel + Send + Sync>;
+
+/// The product's way: TCP.
+pub(super) fn by_tcp() -> Dial {
+    Arc::new(|endpoint| endpoint.connect_lazy())
+}
+
 /// The channels to all nodes, this one included.
 pub(super) struct Links {
     channels: BTreeMap<NodeId, Channel>,
@@ -23,7 +35,7 @@ pub(super) struct Links {
 
 impl Links {
     /// Prepares the channels; nothing is dialled yet. Needs a tokio runtime.
-    pub(super) fn new(roster: &Roster, timing: &Timing) -> Result<Self, StartError> {
+    pub(super) fn new(roster: &Roster, timing: &Timing, dial: &Dial) -> Result<Self, StartError> {
         let channels = roster
             .peers()
             .map(|(_, peer)| {
@@ -31,7 +43,7 @@ impl Links {
                     node: peer.name.clone(),
                     address: peer.address.clone(),
                 })?;
-                Ok((peer.name.clone(), endpoint.connect_lazy()))
+                Ok((peer.name.clone(), dial(endpoint)))
             })
             .collect::<Result<_, StartError>>()?;
         Ok(Self { channels })

@@ -59,6 +59,7 @@ use vipfence_types::{NodeId, Term};
 
 pub use config::{ConsensusConfig, Peer, SnapshotLimits};
 pub use error::{ProposeError, RoundError, StartError};
+pub use links::Dial;
 pub use service::RaftEndpoint;
 pub use store::StoreError;
 
@@ -112,6 +113,20 @@ pub struct Leadership {
     pub leading: bool,
 }
 
+/// What lies around a node's part in consensus. The default is the product's; a test puts a
+/// simulated network there.
+#[derive(Clone)]
+pub struct Surroundings {
+    /// How peers are reached.
+    pub dial: Dial,
+}
+
+impl Default for Surroundings {
+    fn default() -> Self {
+        Self { dial: links::by_tcp() }
+    }
+}
+
 /// A node's part in consensus; cheap to clone.
 #[derive(Clone)]
 pub struct Consensus {
@@ -155,7 +170,18 @@ impl Consensus {
     /// # Errors
     /// Says what is wrong with the configuration or the disk; nothing runs then.
     pub async fn start(config: ConsensusConfig) -> Result<Self, StartError> {
-        start::start(config).await
+        Self::start_in(config, Surroundings::default()).await
+    }
+
+    /// As [`Self::start`], in other surroundings.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_in(
+        config: ConsensusConfig,
+        around: Surroundings,
+    ) -> Result<Self, StartError> {
+        start::start(config, around).await
     }
 
     /// Proposes a command and waits until it is committed and applied here.

@@ -10,7 +10,7 @@ use openraft::{Config, SnapshotPolicy};
 use tokio::sync::{Mutex, watch};
 
 use super::{
-    Consensus, Leadership, Node,
+    Consensus, Leadership, Node, Surroundings,
     config::{ConsensusConfig, Roster},
     error::StartError,
     links::Links,
@@ -31,10 +31,13 @@ const SNAPSHOT_PART_BYTES: u64 = 512 << 10;
 const SNAPSHOT_TIMEOUT_MS: u64 = 5_000;
 
 /// See `Consensus::start`.
-pub(super) async fn start(config: ConsensusConfig) -> Result<Consensus, StartError> {
+pub(super) async fn start(
+    config: ConsensusConfig,
+    around: Surroundings,
+) -> Result<Consensus, StartError> {
     let roster = Arc::new(Roster::new(&config)?);
     let raft_config = raft_config(&config, &roster)?;
-    let links = Arc::new(Links::new(&roster, &config.timing)?);
+    let links = Arc::new(Links::new(&roster, &config.timing, &around.dial)?);
 
     let folder = config.data_dir.clone();
     let opened = tokio::task::spawn_blocking(move || Store::open(&folder)).await;
