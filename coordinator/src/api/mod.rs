@@ -23,7 +23,7 @@ use vipfence_types::{Epoch, NodeId, VipName};
 use crate::{consensus::Consensus, driver::DriverHandle};
 
 pub use internal::{BeatError, LeaderLink};
-pub use server::{ServeError, bind, serve};
+pub use server::{ServeError, bind, serve, serve_incoming};
 
 /// What a node knows of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -2,9 +2,12 @@
 
 use std::{future::Future, net::SocketAddr, time::Duration};
 
-use tokio::net::{TcpListener, TcpStream};
-use tokio_stream::{StreamExt as _, wrappers::TcpListenerStream};
-use tonic::transport::Server;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+};
+use tokio_stream::{Stream, StreamExt as _, wrappers::TcpListenerStream};
+use tonic::transport::{Server, server::Connected};
 use vipfence_proto::v1::{
     agent_service_server::AgentServiceServer, cluster_service_server::ClusterServiceServer,
     vip_service_server::VipServiceServer,
@@ -58,6 +61,22 @@ pub async fn serve(
     listener: TcpListener,
     stop: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
+    let incoming = TcpListenerStream::new(listener).map(|stream| stream.inspect(tune));
+    serve_incoming(api, incoming, stop).await
+}
+
+/// Serves the API on connections from wherever they come, until `stop` is done.
+///
+/// # Errors
+/// Where they come from has failed.
+pub async fn serve_incoming<I>(
+    api: Api,
+    incoming: impl Stream<Item = std::io::Result<I>>,
+    stop: impl Future<Output = ()>,
+) -> Result<(), ServeError>
+where
+    I: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+{
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<VipServiceServer<Api>>().await;
     health.set_serving::<ClusterServiceServer<Api>>().await;
@@ -68,7 +87,6 @@ pub async fn serve(
             // Error details can be resolved by generic clients.
             .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
     };
-    let incoming = TcpListenerStream::new(listener).map(|stream| stream.inspect(tune));
     Server::builder()
         .max_concurrent_streams(MAX_STREAMS)
         .http2_keepalive_interval(Some(KEEPALIVE))
