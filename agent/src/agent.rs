@@ -185,7 +185,7 @@ fn driver(
             api_version: config.azure.api_version.clone(),
         },
         consensus: consensus.clone(),
-        azure: azure.clone(),
+        azure: Arc::new(azure.clone()),
         clocks: Arc::new(move || clocks.now()),
         nudge: Arc::new(move |node: NodeId| {
             let link = link.clone();

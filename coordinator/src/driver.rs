@@ -13,7 +13,7 @@ use vipfence_coordinator_core::{
 };
 use vipfence_types::{Answer, Clocks, Heartbeat, NodeId, Refusal};
 
-use crate::{azure::Azure, consensus::Consensus};
+use crate::{arm::Arm, consensus::Consensus};
 
 /// Reads all clocks of this machine.
 pub type ReadClocks = Arc<dyn Fn() -> Clocks + Send + Sync>;
@@ -68,7 +68,7 @@ pub struct DriverParts {
     /// Consensus.
     pub consensus: Consensus,
     /// The way to ARM.
-    pub azure: Azure,
+    pub azure: Arc<dyn Arm>,
     /// The clocks.
     pub clocks: ReadClocks,
     /// Hints to a node that it should beat at once; must not block.
@@ -192,12 +192,12 @@ impl Driver {
                 });
             }
             Effect::Http(request) => {
-                let azure = self.parts.azure.clone();
+                let id = request.id;
+                let sending = self.parts.azure.send(request);
                 tokio::spawn(async move {
-                    let id = request.id;
                     // A task of its own: should it ever end without a result, that is an unknown
                     // outcome, and the machine must hear of it.
-                    let sent = tokio::spawn(async move { azure.send(request).await }).await;
+                    let sent = tokio::spawn(sending).await;
                     let result =
                         sent.unwrap_or_else(|error| Err(HttpFault::Unknown(error.to_string())));
                     let _ = done.send(Input::Http { id, result });

@@ -4,8 +4,10 @@
 //! The decisions are in `vipfence-coordinator-core`; this crate is their shell.
 
 pub mod api;
+mod arm;
 pub mod azure;
 pub mod consensus;
 mod driver;
 
+pub use arm::Arm;
 pub use driver::{DriverHandle, DriverParts, ReadClocks, start};
