@@ -113,17 +113,36 @@ pub struct Leadership {
     pub leading: bool,
 }
 
+/// An entry of the log, as a node applies it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entered {
+    /// Its place in the log.
+    pub index: u64,
+    /// The term in which it was proposed.
+    pub term: Term,
+    /// The command; none = an entry of openraft's own.
+    pub command: Option<Command>,
+    /// What the Registry made of it.
+    pub applied: Option<Applied>,
+}
+
+/// Sees each entry that this node applies, in order, before the state that it makes is published.
+/// Must not block. What a snapshot brought is not seen.
+pub type Witness = Arc<dyn Fn(Entered) + Send + Sync>;
+
 /// What lies around a node's part in consensus. The default is the product's; a test puts a
-/// simulated network there.
+/// simulated network there, and watches.
 #[derive(Clone)]
 pub struct Surroundings {
     /// How peers are reached.
     pub dial: Dial,
+    /// Who sees the entries; nobody in the product, where the published states are enough.
+    pub witness: Option<Witness>,
 }
 
 impl Default for Surroundings {
     fn default() -> Self {
-        Self { dial: links::by_tcp() }
+        Self { dial: links::by_tcp(), witness: None }
     }
 }
 

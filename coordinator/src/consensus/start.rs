@@ -10,7 +10,7 @@ use openraft::{Config, SnapshotPolicy};
 use tokio::sync::{Mutex, watch};
 
 use super::{
-    Consensus, Leadership, Node, Surroundings,
+    Consensus, Leadership, Node, Surroundings, Witness,
     config::{ConsensusConfig, Roster},
     error::StartError,
     links::Links,
@@ -44,7 +44,7 @@ pub(super) async fn start(
     let (store, closing) = opened
         .unwrap_or(Err(StoreError::Closed))
         .map_err(|source| store_error(&config.data_dir, source))?;
-    match Box::pin(join(config, raft_config, roster, links, store)).await {
+    match Box::pin(join(config, raft_config, roster, links, (store, around.witness))).await {
         Ok(node) => {
             Ok(Consensus { node: Arc::new(Node { closing: Mutex::new(Some(closing)), ..node }) })
         }
@@ -61,12 +61,13 @@ async fn join(
     raft_config: Config,
     roster: Arc<Roster>,
     links: Arc<Links>,
-    store: Store,
+    (store, witness): (Store, Option<Witness>),
 ) -> Result<Node, StartError> {
     let me = roster.id(&config.node).expect("Roster::new found this node among the peers");
     claim(&config, &roster, me, &store).await?;
     let (machine, applied) = StateMachine::open(store.clone(), me)
         .map_err(|source| store_error(store.path(), source))?;
+    let machine = machine.seen_by(witness);
     let voice = Arc::new(Voice::new(&config.timing));
     let network = Network {
         cluster: config.cluster.clone(),

@@ -15,7 +15,7 @@ use vipfence_types::Term;
 
 use super::{
     super::{
-        AppliedState,
+        AppliedState, Entered, Witness,
         types::{
             Entry, LogId, RaftId, SnapshotMeta, StorageError, StorageIoError, StoredMembers,
             TypeConfig,
@@ -30,6 +30,7 @@ pub(in super::super) struct StateMachine {
     store: Store,
     now: Position,
     published: watch::Sender<AppliedState>,
+    witness: Option<Witness>,
 }
 
 /// The state after an entry.
@@ -51,8 +52,25 @@ impl StateMachine {
             None => Position::default(),
         };
         let (published, applied) = watch::channel(now.publication());
-        let machine = Self { me, store, now, published };
+        let machine = Self { me, store, now, published, witness: None };
         Ok((machine, applied))
+    }
+
+    /// From now on somebody sees each entry.
+    pub(in super::super) fn seen_by(self, witness: Option<Witness>) -> Self {
+        Self { witness, ..self }
+    }
+
+    fn take(&mut self, entry: Entry) -> Option<Applied> {
+        let Some(witness) = &self.witness else { return self.now.apply(entry) };
+        let (index, term) = (entry.log_id.index, Term(entry.log_id.leader_id.term));
+        let command = match &entry.payload {
+            EntryPayload::Normal(command) => Some(command.clone()),
+            EntryPayload::Blank | EntryPayload::Membership(_) => None,
+        };
+        let applied = self.now.apply(entry);
+        witness(Entered { index, term, command, applied: applied.clone() });
+        applied
     }
 
     fn publish(&self) {
@@ -106,7 +124,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         I: IntoIterator<Item = Entry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
-        let answers = entries.into_iter().map(|entry| self.now.apply(entry)).collect();
+        let answers = entries.into_iter().map(|entry| self.take(entry)).collect();
         self.publish();
         Ok(answers)
     }
