@@ -9,12 +9,14 @@ use vipfence_coordinator_core::{HttpAnswer, HttpId, HttpRequest, Method};
 use crate::net::Spot;
 
 /// The name of a request in Azure's journal: process and number.
-pub(crate) fn request_id(process: u64, id: HttpId) -> String {
+#[must_use]
+pub fn request_id(process: u64, id: HttpId) -> String {
     format!("{process}-{}", id.0)
 }
 
 /// What the HTTP shell makes of a request.
-pub(crate) fn carried(request: &HttpRequest, token: &str, process: u64) -> ArmRequest {
+#[must_use]
+pub fn carried(request: &HttpRequest, token: &str, process: u64) -> ArmRequest {
     let method = match request.method {
         Method::Get => "GET",
         Method::Put => "PUT",
@@ -40,7 +42,8 @@ fn below_the_endpoint(path: &str) -> &str {
 }
 
 /// What the machine gets of an answer.
-pub(crate) fn answer(response: ArmResponse) -> HttpAnswer {
+#[must_use]
+pub fn answer(response: ArmResponse) -> HttpAnswer {
     HttpAnswer {
         status: response.status,
         headers: response
@@ -54,15 +57,19 @@ pub(crate) fn answer(response: ArmResponse) -> HttpAnswer {
 
 /// Who waits for an answer.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Waiting {
-    pub(crate) spot: Spot,
-    pub(crate) process: u64,
-    pub(crate) id: HttpId,
+pub struct Waiting {
+    /// Where.
+    pub spot: Spot,
+    /// Which process.
+    pub process: u64,
+    /// Which of its requests.
+    pub id: HttpId,
 }
 
 /// What came of a request.
 #[derive(Debug)]
-pub(crate) enum Arrival {
+pub enum Arrival {
+    /// An answer.
     Answer(HttpAnswer),
     /// The connection is closed without an answer.
     Closed,
@@ -70,19 +77,22 @@ pub(crate) enum Arrival {
     Silence,
 }
 
-/// See the module.
-pub(crate) struct Azure {
-    pub(crate) world: World,
+/// The simulator, and who waits for answers that it keeps back.
+pub struct Azure {
+    /// The simulator.
+    pub world: World,
     held: BTreeMap<HoldId, Waiting>,
 }
 
 impl Azure {
-    pub(crate) fn new(world: World) -> Self {
+    /// Carries requests to this one.
+    #[must_use]
+    pub fn new(world: World) -> Self {
         Self { world, held: BTreeMap::new() }
     }
 
     /// A request reaches ARM.
-    pub(crate) fn arm(&mut self, at: u64, request: ArmRequest, from: Waiting) -> Arrival {
+    pub fn arm(&mut self, at: u64, request: ArmRequest, from: Waiting) -> Arrival {
         match self.world.arm(Duration::from_micros(at), request) {
             ArmOutcome::Answer(response) => Arrival::Answer(answer(response)),
             ArmOutcome::Lost(azure_sim::LostAnswer::Closed) => Arrival::Closed,
@@ -95,7 +105,7 @@ impl Azure {
     }
 
     /// Answers to requests that were held and have been processed.
-    pub(crate) fn take_answers(&mut self) -> Vec<(Waiting, HttpAnswer)> {
+    pub fn take_answers(&mut self) -> Vec<(Waiting, HttpAnswer)> {
         let mut answers = Vec::new();
         self.held.retain(|hold, waiting| match self.world.take_answer(*hold) {
             Some(response) => {
@@ -109,7 +119,7 @@ impl Azure {
 
     /// A VM asks its metadata service for a token: the token, and until when it is good (Unix
     /// seconds).
-    pub(crate) fn token(&mut self, at: u64, node: &str) -> Option<Result<(String, u64), String>> {
+    pub fn token(&mut self, at: u64, node: &str) -> Option<Result<(String, u64), String>> {
         let path = "/metadata/identity/oauth2/token?api-version=2018-02-01\
                     &resource=https%3A%2F%2Fmanagement.azure.com%2F";
         let request = ArmRequest::new("GET", path).with_header("metadata", "true");

@@ -27,7 +27,7 @@ struct Entry {
 
 /// See the module.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Kernel {
+pub struct Kernel {
     addresses: BTreeMap<IpAddr, Entry>,
     /// Every address goes as late as one may.
     pub(crate) always_late: bool,
@@ -35,7 +35,7 @@ pub(crate) struct Kernel {
 
 impl Kernel {
     /// Sets an address with a lifetime, or its lifetime anew.
-    pub(crate) fn set(&mut self, mono: u64, address: IpAddr, life: Duration, chance: &mut Chance) {
+    pub fn set(&mut self, mono: u64, address: IpAddr, life: Duration, chance: &mut Chance) {
         let ends = mono + us(life);
         let late = if life >= COARSE_FROM { 2_300 } else { 1_350 };
         let goes = if self.always_late {
@@ -49,12 +49,12 @@ impl Kernel {
     }
 
     /// Takes an address off.
-    pub(crate) fn drop(&mut self, address: IpAddr) -> bool {
+    pub fn drop(&mut self, address: IpAddr) -> bool {
         self.addresses.remove(&address).is_some()
     }
 
     /// Takes off what has run out; returns it.
-    pub(crate) fn expire(&mut self, mono: u64) -> Vec<IpAddr> {
+    pub fn expire(&mut self, mono: u64) -> Vec<IpAddr> {
         let gone: Vec<IpAddr> = self
             .addresses
             .iter()
@@ -68,22 +68,22 @@ impl Kernel {
     }
 
     /// When the next address goes by itself, by the monotonic clock.
-    pub(crate) fn next(&self) -> Option<u64> {
+    pub fn next(&self) -> Option<u64> {
         self.addresses.values().filter_map(|entry| entry.goes).min()
     }
 
     /// Whether an address is on the OS.
-    pub(crate) fn has(&self, address: IpAddr) -> bool {
+    pub fn has(&self, address: IpAddr) -> bool {
         self.addresses.contains_key(&address)
     }
 
     /// All addresses on the OS.
-    pub(crate) fn all(&self) -> impl Iterator<Item = IpAddr> + '_ {
+    pub fn all(&self) -> impl Iterator<Item = IpAddr> + '_ {
         self.addresses.keys().copied()
     }
 
     /// What a starting agent finds.
-    pub(crate) fn found(&self, mono: u64) -> Vec<Found> {
+    pub fn found(&self, mono: u64) -> Vec<Found> {
         let left = |entry: &Entry| {
             entry.ends.map(|ends| Duration::from_micros(ends.saturating_sub(mono).max(1)))
         };
@@ -95,7 +95,7 @@ impl Kernel {
     }
 
     /// The machine boots: nothing is left.
-    pub(crate) fn clear(&mut self) {
+    pub fn clear(&mut self) {
         self.addresses.clear();
     }
 }

@@ -21,9 +21,10 @@
     reason = "a world that is not as it must be has to stop at once"
 )]
 
-mod azure;
+pub mod azure;
 pub mod chance;
 pub mod cli;
+mod judge;
 mod kernel;
 mod machine;
 pub mod mutants;
@@ -40,9 +41,11 @@ pub mod time;
 mod timeline;
 mod world;
 
+pub use judge::{Happening, Judge, Who, name_of_write};
+pub use kernel::Kernel;
 pub use net::Spot;
 pub use operator::{Call, Ended, Operator};
-pub use oracle::Violation;
+pub use oracle::{Node, Nodes, Truth, Violation};
 pub use run::{CONVERGE, Report, run_schedule, run_seed};
 pub use schedule::{Length, Schedule, Strike, WAITING_FAULTS};
 pub use search::{Failure, Tally, search, shrink};

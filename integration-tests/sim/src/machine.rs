@@ -6,12 +6,14 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use vipfence_types::{Clocks, NodeId};
+use vipfence_agent_core::HeldVip;
+use vipfence_types::{Clocks, Epoch, NodeId, VipName};
 
 use crate::{
     chance::Chance,
     kernel::Kernel,
     net::Packet,
+    oracle::Node,
     process::{Host, Local, Memory, Process},
     seat::RaftDisk,
     time::{At, MachineClocks, PauseSeen},
@@ -94,18 +96,43 @@ impl Machine {
         };
         (&mut self.process, host)
     }
+}
 
-    /// Whether an address is on its OS, as I1 counts: not on a machine that stands still.
-    pub(crate) fn counts_as_having(&self, address: IpAddr) -> bool {
+impl Machine {
+    /// Whether addresses that a pause preserved do not count now.
+    fn is_excused_for_its_addresses(&self) -> bool {
+        let number = self.process.as_ref().map(Process::number);
+        self.excuse_ends != ExcuseEnds::Never || number != self.excused_process
+    }
+}
+
+impl Node for Machine {
+    fn name(&self) -> &NodeId {
+        &self.name
+    }
+
+    fn counts_as_having(&self, address: IpAddr) -> bool {
         self.paused.is_none()
             && !self.off
             && self.kernel.has(address)
-            && !(self.excused.contains(&address) && self.is_excused())
+            && !(self.excused.contains(&address) && self.is_excused_for_its_addresses())
     }
 
-    /// Whether what a pause preserved does not count now.
+    fn entitled(&self, now: At) -> Vec<HeldVip> {
+        let stands_still = self.paused.is_some() || self.off;
+        let running = self.process.as_ref().filter(|_| !stands_still);
+        running.map(|process| process.holder().view(self.read(now)).held).unwrap_or_default()
+    }
+
+    fn has_spent(&self, vip: &VipName, address: IpAddr, epoch: Epoch) -> bool {
+        self.memory.spent.forbids(vip, &[address], epoch)
+    }
+
+    fn has_spent_by_name(&self, vip: &VipName, epoch: Epoch) -> Option<bool> {
+        Some(self.memory.spent.vips.get(vip).is_some_and(|spent| *spent >= epoch))
+    }
+
     fn is_excused(&self) -> bool {
-        let number = self.process.as_ref().map(Process::number);
-        self.excuse_ends != ExcuseEnds::Never || number != self.excused_process
+        self.excuse_ends != ExcuseEnds::Never
     }
 }

@@ -109,8 +109,9 @@ pub(crate) struct HandedOver {
     pub(crate) request: HttpRequest,
     /// The clocks of the sender now.
     pub(crate) clocks: Clocks,
-    /// The quorum rounds of this process that were confirmed: when each began, and its term.
-    pub(crate) rounds: Vec<(Clocks, core::Confirmed)>,
+    /// The quorum rounds of this process that were confirmed: when each began, and its term. None =
+    /// nobody could see them.
+    pub(crate) rounds: Option<Vec<(Clocks, core::Confirmed)>>,
     /// The replicated state from which the sender decided it.
     pub(crate) state: Arc<core::Registry>,
 }
@@ -627,7 +628,7 @@ impl Process {
         }
         let carried = azure::carried(&request, &token, self.me.number);
         if is_write {
-            let rounds = self.rounds.iter().copied().collect();
+            let rounds = Some(self.rounds.iter().copied().collect());
             let handed = HandedOver { request, clocks: host.now, rounds, state };
             out.facts.push(Fact::HandedOver(Box::new(handed)));
         }

@@ -115,7 +115,7 @@ impl World {
             if self.violation().is_some() {
                 return None;
             }
-            if let Err(violation) = self.oracle.at_the_end(&self.operator) {
+            if let Err(violation) = self.oracle.at_the_end(self.operator.acknowledged()) {
                 self.blame(violation);
                 return None;
             }

@@ -58,7 +58,7 @@ impl Clock {
 
 /// The clocks of a machine.
 #[derive(Clone, Debug)]
-pub(crate) struct MachineClocks {
+pub struct MachineClocks {
     wall: Clock,
     boot: Clock,
     mono: Clock,
@@ -76,11 +76,11 @@ pub enum PauseSeen {
 
 impl MachineClocks {
     /// The wall clock of the world at its beginning: 2025-10-09, in microseconds.
-    pub(crate) const EPOCH_US: u64 = 1_760_000_000_000_000;
+    pub const EPOCH_US: u64 = 1_760_000_000_000_000;
 
     /// A machine that booted at `at`. `slewed` is the rate that the clock discipline gives to all
     /// but the raw clock, `crystal` the rate of that one; both in parts per million.
-    pub(crate) fn booted(at: At, wall_error_us: i64, slewed: i32, crystal: i32) -> Self {
+    pub fn booted(at: At, wall_error_us: i64, slewed: i32, crystal: i32) -> Self {
         let wall = Self::EPOCH_US.saturating_add(at).saturating_add_signed(wall_error_us);
         let clock = |base, ppm| Clock { base, since: at, ppm };
         Self {
@@ -97,7 +97,7 @@ impl MachineClocks {
     }
 
     /// All four, read at once.
-    pub(crate) fn read(&self, at: At) -> Clocks {
+    pub fn read(&self, at: At) -> Clocks {
         Clocks {
             wall_us: self.wall.read(at),
             boot_us: self.boot.read(at),
@@ -107,13 +107,13 @@ impl MachineClocks {
     }
 
     /// The monotonic clock: timers and the kernel's address lifetimes run on it.
-    pub(crate) fn mono(&self, at: At) -> u64 {
+    pub fn mono(&self, at: At) -> u64 {
         self.mono.read(at)
     }
 
     /// The true time at which the monotonic clock shows `mono`, if nothing happens to it; not
     /// before that.
-    pub(crate) fn when(&self, mono: u64) -> At {
+    pub fn when(&self, mono: u64) -> At {
         let ahead = i128::from(mono.saturating_sub(self.mono.base));
         let rate = MILLION + i128::from(self.mono.ppm);
         let true_us = (ahead * MILLION + rate - 1) / rate;
@@ -121,7 +121,7 @@ impl MachineClocks {
     }
 
     /// The machine was paused for `paused` and goes on at `at`.
-    pub(crate) fn resume(&mut self, at: At, paused: u64, seen: PauseSeen) {
+    pub fn resume(&mut self, at: At, paused: u64, seen: PauseSeen) {
         let back = -i64::try_from(paused).unwrap_or(i64::MAX);
         self.mono.step(at, back);
         self.raw.step(at, back);
@@ -141,12 +141,12 @@ impl MachineClocks {
     }
 
     /// Time synchronisation brings the wall clock back to the truth.
-    pub(crate) fn true_wall(&mut self, at: At) {
+    pub fn true_wall(&mut self, at: At) {
         self.wall = Clock { base: Self::EPOCH_US + at, since: at, ppm: self.wall.ppm };
     }
 
     /// Somebody sets the wall clock.
-    pub(crate) fn jump_wall(&mut self, at: At, by: i64) {
+    pub fn jump_wall(&mut self, at: At, by: i64) {
         self.wall.step(at, by);
     }
 }

@@ -233,7 +233,7 @@ impl World {
             nics,
             roster: Arc::new(Roster::new(&nodes)),
             kernel_due: vec![None; machines.len()],
-            oracle: Oracle::new(&azure.world, plan),
+            oracle: Oracle::new(&azure.world),
             machines,
             net: Net::new(Chance::of(seed, stream::NET)),
             azure,

@@ -58,9 +58,8 @@ impl Epochs {
         if self.granted.contains_key(&grant.epoch) {
             return violated("I5", format!("{vip} is granted at epoch {} again", grant.epoch));
         }
-        let spent = truth.machines.iter().find(|machine| machine.name == grant.node);
-        let spent = spent.and_then(|machine| machine.memory.spent.vips.get(vip));
-        if spent.is_some_and(|spent| *spent >= grant.epoch) {
+        let node = truth.nodes().find(|node| *node.name() == grant.node);
+        if node.and_then(|node| node.has_spent_by_name(vip, grant.epoch)) == Some(true) {
             let what =
                 format!("{vip} is granted at epoch {}, spent at {}", grant.epoch, grant.node);
             return violated("I5", what);
@@ -76,10 +75,9 @@ impl Epochs {
         vip: &VipName,
         epoch: Epoch,
     ) -> Verdict {
-        let machine = &truth.machines[node];
-        let spent = machine.memory.spent.vips.get(vip);
-        if spent.is_none_or(|spent| *spent < epoch) {
-            let what = format!("{} confirms {vip} at epoch {epoch}, not on its disk", machine.name);
+        let node = truth.machines.node(node);
+        if node.has_spent_by_name(vip, epoch) == Some(false) {
+            let what = format!("{} confirms {vip} at epoch {epoch}, not on its disk", node.name());
             return violated("I5", what);
         }
         Ok(())
@@ -96,18 +94,17 @@ impl Epochs {
         epoch: Epoch,
         address: IpAddr,
     ) -> Verdict {
-        let machine = &truth.machines[node];
-        if machine.memory.spent.forbids(vip, &[address], epoch) {
-            let what = format!("{} adds {address} at epoch {epoch}, spent there", machine.name);
+        let (machine, name) = (truth.machines.node(node), truth.machines.node(node).name());
+        if machine.has_spent(vip, address, epoch) {
+            let what = format!("{name} adds {address} at epoch {epoch}, spent there");
             return violated("I5", what);
         }
         match self.granted.get(&epoch) {
-            Some((_, owner)) if *owner == machine.name => {
+            Some((_, owner)) if owner == name => {
                 self.added.insert(epoch, owner.clone());
                 Ok(())
             }
             other => {
-                let name = &machine.name;
                 let what = format!("{name} adds {address} at epoch {epoch}, which is {other:?}'s");
                 violated("I5", what)
             }

@@ -10,7 +10,6 @@ use super::{
     log::{Log, News},
     violated,
 };
-use crate::machine::ExcuseEnds;
 
 /// See the module.
 #[derive(Default)]
@@ -68,7 +67,7 @@ impl Holders {
         vip: &VipName,
         epoch: Epoch,
     ) -> Verdict {
-        if truth.machines[node].excuse_ends != ExcuseEnds::Never {
+        if truth.machines.node(node).is_excused() {
             return Ok(());
         }
         self.nobody_else_is_entitled(truth, Some(node), vip, epoch)
@@ -81,19 +80,19 @@ impl Holders {
         vip: &VipName,
         epoch: Epoch,
     ) -> Verdict {
-        for (other, machine) in truth.machines.iter().enumerate() {
-            let Some(process) = &machine.process else { continue };
-            let stands_still = machine.paused.is_some() || machine.off;
-            if Some(other) == node || stands_still || machine.excuse_ends != ExcuseEnds::Never {
+        for (other, machine) in truth.nodes().enumerate() {
+            if Some(other) == node || machine.is_excused() {
                 continue;
             }
-            let view = process.holder().view(machine.read(truth.now));
-            if let Some(held) = view.held.iter().find(|held| held.vip == *vip) {
-                let does =
-                    node.map_or("nobody".to_owned(), |node| truth.machines[node].name.to_string());
+            if let Some(held) = machine.entitled(truth.now).iter().find(|held| held.vip == *vip) {
+                let does = node.map_or("nobody".to_owned(), |node| {
+                    truth.machines.node(node).name().to_string()
+                });
                 let what = format!(
                     "{does} has {vip} at epoch {epoch} while {} is entitled at epoch {} for {:?}",
-                    machine.name, held.epoch, held.lease_left
+                    machine.name(),
+                    held.epoch,
+                    held.lease_left
                 );
                 return violated("I8", what);
             }
@@ -104,6 +103,6 @@ impl Holders {
 
 /// The nodes that have an address on their OS.
 pub(crate) fn holders<'a>(truth: &Truth<'a>, address: IpAddr) -> Vec<&'a str> {
-    let has = truth.machines.iter().filter(|machine| machine.counts_as_having(address));
-    has.map(|machine| machine.name.as_str()).collect()
+    let has = truth.nodes().filter(|machine| machine.counts_as_having(address));
+    has.map(|machine| machine.name().as_str()).collect()
 }

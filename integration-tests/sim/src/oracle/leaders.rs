@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use vipfence_types::{NodeId, Term};
+use vipfence_coordinator_core::Confirmed;
+use vipfence_types::{Clocks, NodeId, Term};
 
 use super::{Truth, Verdict, violated};
 use crate::{process::HandedOver, seat::Leadership};
@@ -41,11 +42,14 @@ impl Leaders {
         let Some(window) = handed.request.send_before else {
             return fail("without a window");
         };
-        let round = handed.rounds.iter().rev().find(|(began, confirmed)| {
+        let confirmed = handed.rounds.as_ref().is_none_or(|rounds| {
             // What a writer takes as the beginning may lie before the round, never after it.
-            !window.began.later_than(*began) && confirmed.term == state.term
+            let of_its_term = |(began, round): &(Clocks, Confirmed)| {
+                !window.began.later_than(*began) && round.term == state.term
+            };
+            rounds.iter().rev().any(of_its_term)
         });
-        if round.is_none() {
+        if !confirmed {
             return fail("without a quorum round of its term");
         }
         let window_us = u64::try_from(window.window.as_micros()).unwrap_or(u64::MAX);

@@ -23,13 +23,11 @@ use core::fmt;
 use std::net::IpAddr;
 
 use azure_sim::AdminCommand;
-use vipfence_agent_core as agent;
+use vipfence_agent_core::{self as agent, HeldVip};
 use vipfence_coordinator_core::{Ask, AskError, Reply};
+use vipfence_types::{Epoch, MoveId, NodeId, VipName};
 
-use crate::{
-    machine::Machine, process::Fact, sometimes::Sometimes, time::At, timeline::Timeline,
-    world::Plan,
-};
+use crate::{process::Fact, sometimes::Sometimes, time::At, timeline::Timeline};
 
 pub(crate) use azure::addresses_of;
 pub(crate) use converge::unconverged;
@@ -56,11 +54,64 @@ pub(crate) fn violated(invariant: &'static str, what: String) -> Verdict {
     Err(Violation { invariant, what })
 }
 
+/// What the oracle must know of a node.
+pub trait Node {
+    /// Its name.
+    fn name(&self) -> &NodeId;
+
+    /// Whether an address is on its OS, as I1 counts: not on a machine that stands still, and not
+    /// where an exception is named.
+    fn counts_as_having(&self, address: IpAddr) -> bool;
+
+    /// What its agent believes to be entitled to now; nothing where nothing runs.
+    fn entitled(&self, now: At) -> Vec<HeldVip>;
+
+    /// Whether its disk says that an epoch of an address is spent.
+    fn has_spent(&self, vip: &VipName, address: IpAddr, epoch: Epoch) -> bool;
+
+    /// Whether its disk says that an epoch of a VIP is spent; none = not known here.
+    fn has_spent_by_name(&self, _vip: &VipName, _epoch: Epoch) -> Option<bool> {
+        None
+    }
+
+    /// Whether the exception of design.md §11 (a) is in force for it.
+    fn is_excused(&self) -> bool;
+}
+
+/// All nodes there are.
+pub trait Nodes {
+    /// How many.
+    fn count(&self) -> usize;
+
+    /// One of them, by its index.
+    fn node(&self, index: usize) -> &dyn Node;
+}
+
+impl<N: Node> Nodes for Vec<N> {
+    fn count(&self) -> usize {
+        self.len()
+    }
+
+    fn node(&self, index: usize) -> &dyn Node {
+        &self[index]
+    }
+}
+
 /// The true state of the world.
-pub(crate) struct Truth<'a> {
-    pub(crate) now: At,
-    pub(crate) machines: &'a [Machine],
-    pub(crate) azure: &'a azure_sim::World,
+pub struct Truth<'a> {
+    /// The true time.
+    pub now: At,
+    /// The nodes.
+    pub machines: &'a dyn Nodes,
+    /// Azure.
+    pub azure: &'a azure_sim::World,
+}
+
+impl<'a> Truth<'a> {
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = &'a dyn Node> + use<'a> {
+        let nodes = self.machines;
+        (0..nodes.count()).map(move |index| nodes.node(index))
+    }
 }
 
 /// See the module.
@@ -77,7 +128,7 @@ pub(crate) struct Oracle {
 }
 
 impl Oracle {
-    pub(crate) fn new(azure: &azure_sim::World, _plan: &Plan) -> Self {
+    pub(crate) fn new(azure: &azure_sim::World) -> Self {
         Self {
             log: log::Log::default(),
             holders: holders::Holders::default(),
@@ -99,7 +150,7 @@ impl Oracle {
         sometimes: &mut Sometimes,
         timeline: &mut Timeline,
     ) -> Verdict {
-        let name = &truth.machines[node].name;
+        let name = truth.machines.node(node).name();
         match fact {
             Fact::Committed(commit) => {
                 if let Some(news) = self.log.take(node, commit)? {
@@ -202,8 +253,11 @@ impl Oracle {
     }
 
     /// The end of a run: what was acknowledged is held against the log.
-    pub(crate) fn at_the_end(&self, operator: &crate::operator::Operator) -> Verdict {
-        self.moves.acknowledged_moves_survive(&self.log, operator)
+    pub(crate) fn at_the_end<'a>(
+        &self,
+        acknowledged: impl Iterator<Item = (MoveId, Option<&'a VipName>)>,
+    ) -> Verdict {
+        self.moves.acknowledged_moves_survive(&self.log, acknowledged)
     }
 
     /// The log is lost everywhere. Epochs go on all the same (I5).

@@ -10,7 +10,7 @@ use super::{
     log::{Log, News},
     violated,
 };
-use crate::{operator::Operator, sometimes::Sometimes};
+use crate::sometimes::Sometimes;
 
 /// See the module.
 #[derive(Default)]
@@ -87,8 +87,12 @@ impl Moves {
 
     /// I4: "A move that was acknowledged completes or is superseded by a later one, across any
     /// crash." Asked when faults are over and the cluster has come to rest.
-    pub(crate) fn acknowledged_moves_survive(&self, log: &Log, operator: &Operator) -> Verdict {
-        for (id, vip) in operator.acknowledged() {
+    pub(crate) fn acknowledged_moves_survive<'a>(
+        &self,
+        log: &Log,
+        acknowledged: impl Iterator<Item = (MoveId, Option<&'a VipName>)>,
+    ) -> Verdict {
+        for (id, vip) in acknowledged {
             match self.all.get(&id) {
                 None => return violated("I4", format!("{id} was acknowledged and is lost")),
                 Some(Some(_)) => {}
