@@ -37,7 +37,7 @@ use crate::{
 /// How long a node that stops cleanly waits until its VIPs have been moved elsewhere.
 const STOP_WITHIN: Duration = Duration::from_secs(20);
 /// How long connections get to end when the process stops.
-const GOODBYE: Duration = Duration::from_secs(2);
+pub(crate) const GOODBYE: Duration = Duration::from_secs(2);
 
 /// Runs a node until it is told to stop, or until a part of it fails.
 pub(crate) async fn run(args: &AgentArgs) -> ExitCode {
@@ -211,7 +211,7 @@ async fn os_driver(
 }
 
 /// Heartbeats go to whoever leads.
-struct ToLeader(LeaderLink);
+pub(crate) struct ToLeader(pub(crate) LeaderLink);
 
 impl BeatTransport for ToLeader {
     fn beat(&self, heartbeat: Heartbeat) -> BoxFuture<'_, Result<Answer, BeatError>> {
@@ -225,7 +225,7 @@ impl BeatTransport for ToLeader {
     }
 }
 
-fn local(node: &NodeHandle) -> Arc<dyn Fn() -> LocalStatus + Send + Sync> {
+pub(crate) fn local(node: &NodeHandle) -> Arc<dyn Fn() -> LocalStatus + Send + Sync> {
     let node = node.clone();
     Arc::new(move || {
         let view = node.view();
@@ -237,7 +237,7 @@ fn local(node: &NodeHandle) -> Arc<dyn Fn() -> LocalStatus + Send + Sync> {
     })
 }
 
-fn nudged(node: &NodeHandle) -> Arc<dyn Fn() + Send + Sync> {
+pub(crate) fn nudged(node: &NodeHandle) -> Arc<dyn Fn() + Send + Sync> {
     let node = node.clone();
     Arc::new(move || node.nudge())
 }
@@ -253,7 +253,7 @@ async fn follow_health(azure: Azure, node: NodeHandle) {
 }
 
 /// The replicated timers are in force once they are applied here.
-async fn follow_timing(consensus: Consensus, node: NodeHandle) {
+pub(crate) async fn follow_timing(consensus: Consensus, node: NodeHandle) {
     let mut applied = consensus.applied();
     let mut last = None;
     while applied.changed().await.is_ok() {

@@ -12,6 +12,8 @@ mod metrics;
 mod node;
 mod os;
 mod output;
+#[cfg(all(test, feature = "dev"))]
+mod stress;
 
 use std::{io::IsTerminal as _, process::ExitCode};
 

@@ -15,7 +15,7 @@ impl Timeline {
     }
 
     /// A line, made only if lines are kept.
-    pub(crate) fn note(&mut self, at: At, line: impl FnOnce() -> String) {
+    pub fn note(&mut self, at: At, line: impl FnOnce() -> String) {
         if let Some(lines) = &mut self.lines {
             lines.push((at, line()));
         }

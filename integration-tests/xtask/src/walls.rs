@@ -51,13 +51,14 @@ const IMPURE: &[(&str, &str)] = &[
 ];
 
 /// The crate that knows nothing of us, the one of the product that may use it, behind a feature,
-/// and the deterministic world.
+/// and the deterministic world. The product's tests hold its shells against that world's oracle, on
+/// the same simulator (`agent/src/stress`, compiled for tests only).
 const SIMULATOR: &str = "azure-sim";
 const SIMULATOR_USER: &str = "vipfence";
 const WORLD: &str = "vipfence-sim";
 /// Where they name it.
 const SIMULATOR_USER_FILES: &[&str] =
-    &["agent/src/dev", "agent/src/dev.rs", "integration-tests/sim"];
+    &["agent/src/dev", "agent/src/dev.rs", "agent/src/stress", "integration-tests/sim"];
 
 /// All complaints about the walls.
 pub(crate) fn check(workspace: &Workspace) -> Result<Vec<String>> {
@@ -199,7 +200,7 @@ fn simulator_sources(workspace: &Workspace, complaints: &mut Vec<String>) -> Res
             let names = line.contains(&path_of) || line.contains(&import_of);
             if names && !line.trim_start().starts_with("//") {
                 complaints.push(format!(
-                    "{}:{}: names {word}: only agent/src/dev and the world may",
+                    "{}:{}: names {word}: only agent/src/dev, agent/src/stress and the world may",
                     workspace.name(&path),
                     index + 1
                 ));

@@ -1,0 +1,66 @@
+//! The OS of a node: the stage's kernel, behind the trait that production's drivers have.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use vipfence_agent_core::Found;
+use vipfence_sim::Who;
+
+use super::stage::Shared;
+use crate::os::{Addition, AddressDriver, OsError};
+
+/// See the module.
+pub(super) struct StageKernel {
+    pub(super) stage: Shared,
+    pub(super) who: Who,
+}
+
+impl StageKernel {
+    /// A call to the OS takes a moment, and sometimes too long; it may fail before it does anything.
+    async fn call(&self) -> Result<(), OsError> {
+        let (wait, fails) = {
+            let mut stage = self.stage.enter();
+            let chance = &mut stage.chance;
+            let wait = match chance.within(0, 19) {
+                0 => chance.within(50, 400),
+                1..4 => chance.within(1, 20),
+                _ => 0,
+            };
+            (wait, chance.one_in(100))
+        };
+        if wait > 0 {
+            tokio::time::sleep(Duration::from_millis(wait)).await;
+        }
+        if fails { Err(OsError { problem: "as it was drawn".to_owned() }) } else { Ok(()) }
+    }
+}
+
+impl AddressDriver for StageKernel {
+    fn add(&self, addition: Addition) -> BoxFuture<'_, Result<(), OsError>> {
+        Box::pin(async move {
+            self.call().await?;
+            let mut stage = self.stage.enter();
+            for one in &addition.addresses {
+                let under = (&addition.vip, addition.epoch);
+                stage.set(self.who, under, one.address, addition.lifetime);
+            }
+            Ok(())
+        })
+    }
+
+    fn remove(&self, addresses: Vec<IpAddr>) -> BoxFuture<'_, Result<(), OsError>> {
+        Box::pin(async move {
+            self.call().await?;
+            let mut stage = self.stage.enter();
+            for address in addresses {
+                stage.take_off(self.who, address);
+            }
+            Ok(())
+        })
+    }
+
+    fn found(&self) -> BoxFuture<'_, Result<Vec<Found>, OsError>> {
+        Box::pin(async move { Ok(self.stage.enter().found(self.who.node)) })
+    }
+}

@@ -1,0 +1,341 @@
+//! A run: safety phase, heal, liveness phase.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::panic;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Once};
+use std::time::Duration;
+
+use azure_sim::{AdminCommand, World, WorldConfig};
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+use turmoil::Sim;
+use vipfence_coordinator::consensus::SnapshotLimits;
+use vipfence_sim::azure::Azure;
+use vipfence_sim::chance::Chance;
+use vipfence_sim::time::{At, MachineClocks, secs};
+use vipfence_sim::{Truth, Violation};
+use vipfence_types::{NicId, NicRecord, NodeId, Profile, Timing};
+
+use super::host::{self, Blueprint};
+use super::operator;
+use super::plan::{Ask, Deed, NODES, Plan};
+use super::stage::{Shared, Stage};
+
+/// The longest latency of a message while nothing is wrong.
+pub(super) const LATENCY_MS: u64 = 5;
+
+/// Hosts run in turn for so long: what happens within it is not ordered in time between them, and a
+/// message takes at least as long.
+const TICK: Duration = Duration::from_millis(1);
+
+/// Within so long after the faults everything is where it should be, and stays there.
+const CONVERGE: At = secs(120);
+const STAY: At = secs(2);
+
+/// What came of a seed.
+pub(super) struct Report {
+    seed: u64,
+    pub(super) problem: Option<String>,
+    converged_after: Option<At>,
+    simulated: At,
+    took: Duration,
+    pub(super) happened: BTreeMap<&'static str, u64>,
+    words: Vec<String>,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for line in &self.words {
+            writeln!(f, "{line}")?;
+        }
+        let Self { seed, simulated, took, .. } = self;
+        let of_converging = self.converged_after.map_or("never".to_owned(), |after| {
+            format!("{:.1} s after the faults", Duration::from_micros(after).as_secs_f64())
+        });
+        let simulated = simulated / 1_000_000;
+        write!(f, "seed {seed}: {simulated} s simulated in {took:.1?}, converged {of_converging}")?;
+        if let Some(problem) = &self.problem {
+            write!(f, "; {problem}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Runs a seed.
+#[expect(clippy::disallowed_methods, reason = "says how much real time a seed takes")]
+pub(super) fn run(seed: u64, in_words: bool) -> Report {
+    let begun = std::time::Instant::now();
+    let mut run = Run::new(seed);
+    let problem = run.all().err();
+    let mut stage = run.stage.enter();
+    let lines: Vec<String> = stage.judge.timeline.lines().collect();
+    // Of one that went wrong the end, at least.
+    let from = if in_words { 0 } else { lines.len().saturating_sub(60) };
+    let shown = if in_words || problem.is_some() { &lines[from..] } else { &[] };
+    let mut happened = std::mem::take(&mut stage.happened);
+    for (what, times) in stage.judge.sometimes().iter() {
+        *happened.entry(what).or_default() += times;
+    }
+    Report {
+        seed,
+        problem,
+        converged_after: run.converged_after,
+        simulated: stage.now(),
+        took: begun.elapsed(),
+        happened,
+        words: shown.to_vec(),
+    }
+}
+
+struct Run {
+    plan: Plan,
+    nodes: Vec<NodeId>,
+    stage: Shared,
+    sim: Sim<'static>,
+    asks: mpsc::UnboundedSender<Ask>,
+    converged_after: Option<At>,
+    /// Removed at the end.
+    _dir: TempDir,
+}
+
+impl Run {
+    fn new(seed: u64) -> Self {
+        watch_panics();
+        PANIC.take();
+        let plan = Plan::draw(seed);
+        let nodes: Vec<NodeId> = ["a", "b", "c"][..NODES]
+            .iter()
+            .map(|name| NodeId::new(name).expect("a valid name"))
+            .collect();
+        let azure = azure(seed, &plan, &nodes);
+        let config = azure.config().clone();
+        let mut clocks = Chance::of(seed, 2);
+        let machines = nodes.iter().map(|node| (node.clone(), machine_clocks(&mut clocks)));
+        let now = Arc::new(AtomicU64::new(0));
+        let mut stage = Stage::new(now, Azure::new(azure), machines.collect(), Chance::of(seed, 3));
+        stage.judge.timeline.keep();
+        let stage = Shared::new(stage);
+        let dir = folder();
+        let mut sim = turmoil::Builder::new()
+            .rng_seed(seed)
+            .enable_random_order()
+            .simulation_duration(Duration::from_secs(3_600))
+            .tick_duration(TICK)
+            .min_message_latency(TICK)
+            .max_message_latency(Duration::from_millis(LATENCY_MS))
+            .repair_rate(0.1)
+            .tcp_capacity(1 << 16)
+            .build();
+        for (index, node) in nodes.iter().enumerate() {
+            let blueprint = Arc::new(Blueprint {
+                stage: stage.clone(),
+                index,
+                node: node.clone(),
+                peers: nodes.clone(),
+                dir: dir.path().join(node.as_str()),
+                timing: Timing::of(Profile::Fast),
+                nic: NicRecord {
+                    name: "eth0".to_owned(),
+                    id: NicId::new(&config.nic_id(&format!("{node}-nic"))),
+                },
+                snapshot: SnapshotLimits {
+                    entries_between: plan.entries.0,
+                    entries_kept: plan.entries.1,
+                },
+            });
+            sim.host(node.as_str(), move || host::process(Arc::clone(&blueprint)));
+        }
+        let (asks, asked) = mpsc::unbounded_channel();
+        sim.client(operator::HOST, operator::operate(stage.clone(), nodes.clone(), asked));
+        Self { plan, nodes, stage, sim, asks, converged_after: None, _dir: dir }
+    }
+
+    fn all(&mut self) -> Result<(), String> {
+        for (at, deed) in std::mem::take(&mut self.plan.deeds) {
+            // What would end after the faults are over is ended by the heal.
+            if at > self.plan.until {
+                break;
+            }
+            self.pass_until(at)?;
+            self.stage.enter().note(|| format!("** {deed:?}"));
+            self.act(deed);
+        }
+        self.pass_until(self.plan.until)?;
+        self.heal();
+        let healed = self.now();
+        self.converge(healed)?;
+        let stage = self.stage.enter();
+        let acknowledged = stage.acknowledged.iter().map(|(id, vip)| (*id, Some(vip)));
+        stage.judge.at_the_end(acknowledged).map_err(|violation| violation.to_string())
+    }
+
+    fn now(&self) -> At {
+        u64::try_from(self.sim.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    fn pass_until(&mut self, at: At) -> Result<(), String> {
+        while self.now() < at {
+            self.step()?;
+        }
+        Ok(())
+    }
+
+    fn step(&mut self) -> Result<(), String> {
+        let now = self.now();
+        self.stage.enter().tick(now);
+        self.sim.step().map_err(|error| format!("a process has ended by itself: {error}"))?;
+        if let Some(panicked) = PANIC.take() {
+            return Err(format!("a task has panicked: {panicked}"));
+        }
+        for node in 0..NODES {
+            if self.stage.enter().nodes[node].ended {
+                self.kill(node);
+            }
+        }
+        match &self.stage.enter().violation {
+            Some(violation) => Err(violation.to_string()),
+            None => Ok(()),
+        }
+    }
+
+    // ---- deeds ----------------------------------------------------------------------------------
+
+    fn act(&mut self, deed: Deed) {
+        let name = |node: usize| self.nodes[node].to_string();
+        match deed {
+            Deed::Kill(node) => self.kill(node),
+            Deed::Start(node) => self.start(node),
+            Deed::PowerOff(node) => {
+                self.kill(node);
+                self.stage.enter().power_off(node);
+            }
+            Deed::CleanStop(node) => {
+                if let Some(process) = &self.stage.enter().nodes[node].process {
+                    process.stop.notify_one();
+                }
+            }
+            Deed::Part(a, b) => self.sim.partition(name(a), name(b)),
+            Deed::PartOneWay(a, b) => self.sim.partition_oneway(name(a), name(b)),
+            Deed::Hold(a, b) => self.sim.hold(name(a), name(b)),
+            Deed::Release(a, b) => self.sim.release(name(a), name(b)),
+            Deed::Join(a, b) => self.sim.repair(name(a), name(b)),
+            #[expect(clippy::cast_precision_loss, reason = "a few parts of ten thousand")]
+            Deed::Loss(parts) => self.sim.set_fail_rate(parts as f64 / 10_000.0),
+            Deed::Latency(most) => self.sim.set_max_message_latency(most),
+            Deed::JumpWall(node, by) => self.stage.enter().nodes[node].clocks.jump_wall(by),
+            Deed::CutArm(node, cut) => self.stage.enter().nodes[node].arm_cut = cut,
+            Deed::Azure(command) => self.stage.enter().admin(command),
+            Deed::Ask(ask) => {
+                self.stage.enter().calls_open += 1;
+                // The operator is there as long as the run.
+                let _ = self.asks.send(ask);
+            }
+        }
+    }
+
+    fn kill(&mut self, node: usize) {
+        // First what the stage has of it, so that nothing of the process outlives it.
+        self.stage.enter().gone(node);
+        self.sim.crash(self.nodes[node].as_str());
+    }
+
+    fn start(&mut self, node: usize) {
+        if !self.sim.is_host_running(self.nodes[node].as_str()) {
+            self.sim.bounce(self.nodes[node].as_str());
+        }
+    }
+
+    fn heal(&mut self) {
+        self.stage.enter().note(|| "** healed".to_owned());
+        self.act(Deed::Loss(0));
+        self.act(Deed::Latency(Duration::from_millis(LATENCY_MS)));
+        self.act(Deed::Azure(AdminCommand::ClearFaults));
+        for node in 0..NODES {
+            self.act(Deed::CutArm(node, false));
+            self.act(Deed::Start(node));
+            self.sim.release(self.nodes[node].as_str(), operator::HOST);
+            for other in 0..node {
+                self.act(Deed::Release(node, other));
+            }
+        }
+    }
+
+    fn converge(&mut self, healed: At) -> Result<(), String> {
+        let mut since = None;
+        loop {
+            self.step()?;
+            let now = self.now();
+            let missing = self.missing();
+            match (missing, since) {
+                (None, None) => since = Some(now),
+                (None, Some(begun)) if now >= begun + STAY => {
+                    self.converged_after = Some(begun - healed);
+                    return Ok(());
+                }
+                (None, Some(_)) => {}
+                (Some(_), _) if now < healed + CONVERGE => since = None,
+                (Some(why), _) => {
+                    let what = format!("{} s after the faults: {why}", CONVERGE / 1_000_000);
+                    return Err(Violation { invariant: "I6", what }.to_string());
+                }
+            }
+        }
+    }
+
+    fn missing(&self) -> Option<String> {
+        let stage = self.stage.enter();
+        if stage.calls_open > 0 {
+            return Some("an operator's call goes on".to_owned());
+        }
+        if stage.judge.agreed().vips.len() < self.plan.vips {
+            return Some("a VIP is not defined".to_owned());
+        }
+        let (machines, azure) = (&stage.nodes, &stage.azure.world);
+        stage.judge.unconverged(&Truth { now: stage.now(), machines, azure })
+    }
+}
+
+/// Simulated time does not wait for a disk: ten milliseconds of flushing are a tenth of a second on the
+/// stage, and elections fail. So the files lie in memory where the system has a place for that.
+fn folder() -> TempDir {
+    let in_memory = tempfile::tempdir_in("/dev/shm");
+    in_memory.or_else(|_| tempfile::tempdir()).expect("a temporary folder")
+}
+
+fn azure(seed: u64, plan: &Plan, nodes: &[NodeId]) -> World {
+    let mut config = WorldConfig { seed, settings: plan.azure.clone(), ..WorldConfig::default() };
+    config.started_unix_ms = MachineClocks::EPOCH_US / 1_000;
+    for (last, node) in (4..).zip(nodes) {
+        config = config.with_node(node.as_str(), Ipv4Addr::new(10, 5, 0, last));
+    }
+    World::new(config).expect("a possible world")
+}
+
+/// The truth lies between any two clocks: their rates are within ± 1 %.
+fn machine_clocks(chance: &mut Chance) -> MachineClocks {
+    let mut rate = || i32::try_from(chance.signed(-9_900, 9_900)).expect("a small number");
+    let (slewed, crystal) = (rate(), rate());
+    MachineClocks::booted(0, chance.signed(-200_000, 200_000), slewed, crystal)
+}
+
+thread_local! {
+    /// What the first task that panicked on this thread has said: tokio keeps panics to itself.
+    static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+fn watch_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            PANIC.with_borrow_mut(|panicked| {
+                panicked.get_or_insert_with(|| info.to_string());
+            });
+            before(info);
+        }));
+    });
+}

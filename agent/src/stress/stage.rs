@@ -1,0 +1,412 @@
+//! The stage: what is true, whatever the nodes believe. Kernels, clocks, Azure and its roads, and the
+//! oracle, which is told of everything as it happens.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use azure_sim::{AdminCommand, ArmRequest};
+use tokio::sync::{Notify, oneshot};
+use vipfence_agent_core::{HeldVip, Spent};
+use vipfence_coordinator_core::{HttpFault, HttpId, HttpResult};
+use vipfence_sim::azure::{Arrival, Azure, Waiting};
+use vipfence_sim::chance::Chance;
+use vipfence_sim::time::{At, MachineClocks, ms};
+use vipfence_sim::{Happening, Judge, Kernel, Node, Truth, Violation, Who};
+use vipfence_types::{Clocks, Epoch, MoveId, NodeId, VipEpoch, VipName};
+
+use crate::clock::ClockSource;
+use crate::node::NodeHandle;
+use crate::node::state::Remembered;
+
+/// A process that runs on a node.
+pub(super) struct Running {
+    pub(super) who: Who,
+    pub(super) handle: NodeHandle,
+    /// Rung when an operator stops the agent cleanly.
+    pub(super) stop: Arc<Notify>,
+}
+
+/// A machine: what outlives a process.
+pub(super) struct Machine {
+    pub(super) name: NodeId,
+    pub(super) clocks: HostClocks,
+    pub(super) kernel: Kernel,
+    /// What the node has confirmed to some leader.
+    confirmed: Spent,
+    pub(super) process: Option<Running>,
+    /// The process has ended cleanly and waits to be taken away.
+    pub(super) ended: bool,
+    /// Nothing gets to Azure, nor back.
+    pub(super) arm_cut: bool,
+    /// The token, and until when it is good.
+    token: Option<(String, At)>,
+}
+
+/// The clocks of a machine.
+#[derive(Clone)]
+pub(super) struct HostClocks {
+    now: Arc<AtomicU64>,
+    clocks: Arc<Mutex<MachineClocks>>,
+}
+
+impl HostClocks {
+    fn clocks(&self) -> MutexGuard<'_, MachineClocks> {
+        self.clocks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn mono(&self) -> u64 {
+        self.clocks().mono(self.now.load(Ordering::Relaxed))
+    }
+
+    /// Somebody sets the wall clock.
+    pub(super) fn jump_wall(&self, by: i64) {
+        self.clocks().jump_wall(self.now.load(Ordering::Relaxed), by);
+    }
+}
+
+impl ClockSource for HostClocks {
+    fn now(&self) -> Clocks {
+        self.clocks().read(self.now.load(Ordering::Relaxed))
+    }
+}
+
+impl Node for Machine {
+    fn name(&self) -> &NodeId {
+        &self.name
+    }
+
+    fn counts_as_having(&self, address: IpAddr) -> bool {
+        self.kernel.has(address)
+    }
+
+    fn entitled(&self, _now: At) -> Vec<HeldVip> {
+        self.process.as_ref().map(|process| process.handle.view().held).unwrap_or_default()
+    }
+
+    fn has_spent(&self, vip: &VipName, address: IpAddr, epoch: Epoch) -> bool {
+        self.confirmed.forbids(vip, &[address], epoch)
+    }
+
+    fn is_excused(&self) -> bool {
+        false
+    }
+}
+
+/// See the module.
+pub(super) struct Stage {
+    now: Arc<AtomicU64>,
+    pub(super) nodes: Vec<Machine>,
+    pub(super) azure: Azure,
+    pub(super) judge: Judge,
+    pub(super) chance: Chance,
+    /// The first violation of all.
+    pub(super) violation: Option<Violation>,
+    /// The moves that the operator was told of.
+    pub(super) acknowledged: Vec<(MoveId, VipName)>,
+    /// The operator's calls that go on.
+    pub(super) calls_open: usize,
+    /// What really happened, by how often.
+    pub(super) happened: BTreeMap<&'static str, u64>,
+    processes: u64,
+    /// Something is to be looked at by the oracle.
+    changed: bool,
+    order: u64,
+    to_arm: BTreeMap<(At, u64), (Waiting, ArmRequest)>,
+    from_arm: BTreeMap<(At, u64), (Waiting, HttpResult)>,
+    waiting: BTreeMap<(u64, HttpId), oneshot::Sender<HttpResult>>,
+}
+
+/// The stage, for all who are on it. One thread runs them all, so nobody ever waits for it.
+#[derive(Clone)]
+pub(super) struct Shared(Arc<Mutex<Stage>>);
+
+impl Shared {
+    pub(super) fn new(stage: Stage) -> Self {
+        Self(Arc::new(Mutex::new(stage)))
+    }
+
+    pub(super) fn enter(&self) -> MutexGuard<'_, Stage> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Stage {
+    pub(super) fn new(
+        now: Arc<AtomicU64>,
+        azure: Azure,
+        nodes: Vec<(NodeId, MachineClocks)>,
+        chance: Chance,
+    ) -> Self {
+        let machine = |(name, clocks)| Machine {
+            name,
+            clocks: HostClocks { now: Arc::clone(&now), clocks: Arc::new(Mutex::new(clocks)) },
+            kernel: Kernel::default(),
+            confirmed: Spent::default(),
+            process: None,
+            ended: false,
+            arm_cut: false,
+            token: None,
+        };
+        Self {
+            nodes: nodes.into_iter().map(machine).collect(),
+            now,
+            judge: Judge::new(&azure.world),
+            azure,
+            chance,
+            violation: None,
+            acknowledged: Vec::new(),
+            calls_open: 0,
+            happened: BTreeMap::new(),
+            processes: 0,
+            changed: false,
+            order: 0,
+            to_arm: BTreeMap::new(),
+            from_arm: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn now(&self) -> At {
+        self.now.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn saw(&mut self, what: &'static str) {
+        *self.happened.entry(what).or_default() += 1;
+    }
+
+    pub(super) fn note(&mut self, line: impl FnOnce() -> String) {
+        let now = self.now();
+        self.judge.timeline.note(now, line);
+    }
+
+    pub(super) fn blame(&mut self, violation: Violation) {
+        self.note(|| format!("!! {violation}"));
+        self.violation.get_or_insert(violation);
+    }
+
+    // ---- what processes do ----------------------------------------------------------------------
+
+    /// A process begins.
+    pub(super) fn begins(&mut self, node: usize) -> Who {
+        self.processes += 1;
+        let who = Who { node, process: self.processes };
+        let name = self.nodes[node].name.clone();
+        self.note(|| format!("{name}: process {} begins", who.process));
+        who
+    }
+
+    /// I5: what was confirmed was on the disk, so every later start finds it there.
+    pub(super) fn remembers(&mut self, who: Who, remembered: &Remembered) {
+        let machine = &self.nodes[who.node];
+        let lost = |(vip, epoch): &(&VipName, &Epoch)| !remembered.spent.forbids(vip, &[], **epoch);
+        if let Some((vip, epoch)) = machine.confirmed.vips.iter().find(lost) {
+            let what = format!("{} forgot that {vip} is spent at epoch {epoch}", machine.name);
+            self.blame(Violation { invariant: "I5", what });
+        }
+    }
+
+    /// A node confirms releases.
+    pub(super) fn confirms(&mut self, who: Who, released: &[VipEpoch]) {
+        for one in released {
+            self.nodes[who.node].confirmed.spend(&one.vip, &[], one.epoch);
+        }
+    }
+
+    /// The oracle learns of something.
+    pub(super) fn learn(&mut self, who: Who, what: Happening) {
+        self.changed = true;
+        let now = self.now();
+        let truth = Truth { now, machines: &self.nodes, azure: &self.azure.world };
+        if let Err(violation) = self.judge.learn(&truth, who, what) {
+            self.blame(violation);
+        }
+        self.look();
+    }
+
+    fn look(&mut self) {
+        let truth = Truth { now: self.now(), machines: &self.nodes, azure: &self.azure.world };
+        if let Err(violation) = self.judge.look(&truth) {
+            self.blame(violation);
+        }
+        self.changed = false;
+    }
+
+    /// An address is put on an OS.
+    pub(super) fn set(
+        &mut self,
+        who: Who,
+        (vip, epoch): (&VipName, Epoch),
+        address: IpAddr,
+        lifetime: Duration,
+    ) {
+        let machine = &mut self.nodes[who.node];
+        let mono = machine.clocks.mono();
+        machine.kernel.set(mono, address, lifetime, &mut self.chance);
+        self.learn(who, Happening::Set { vip: vip.clone(), epoch, address });
+    }
+
+    /// An address is taken off an OS.
+    pub(super) fn take_off(&mut self, who: Who, address: IpAddr) {
+        if self.nodes[who.node].kernel.drop(address) {
+            self.learn(who, Happening::Dropped { address });
+        }
+    }
+
+    pub(super) fn found(&self, node: usize) -> Vec<vipfence_agent_core::Found> {
+        let machine = &self.nodes[node];
+        machine.kernel.found(machine.clocks.mono())
+    }
+
+    // ---- what is done to processes --------------------------------------------------------------
+
+    /// The process of a node is gone.
+    pub(super) fn gone(&mut self, node: usize) {
+        let machine = &mut self.nodes[node];
+        machine.ended = false;
+        if let Some(process) = machine.process.take() {
+            self.judge.ended(process.who.process);
+        }
+    }
+
+    /// The machine loses power: its kernel forgets.
+    pub(super) fn power_off(&mut self, node: usize) {
+        let addresses: Vec<IpAddr> = self.nodes[node].kernel.all().collect();
+        self.nodes[node].kernel.clear();
+        for address in addresses {
+            self.judge.gone(node, address);
+        }
+    }
+
+    // ---- Azure ----------------------------------------------------------------------------------
+
+    /// A token of this node, if its metadata service gives one.
+    pub(super) fn token(&mut self, node: usize) -> Option<String> {
+        let now = self.now();
+        if self.nodes[node].token.as_ref().is_none_or(|(_, until)| *until <= now) {
+            let name = self.nodes[node].name.to_string();
+            let (token, unix_s) = self.azure.token(now, &name)?.ok()?;
+            let until = (unix_s * 1_000_000).saturating_sub(MachineClocks::EPOCH_US);
+            self.nodes[node].token = Some((token, until));
+        }
+        self.nodes[node].token.as_ref().map(|(token, _)| token.clone())
+    }
+
+    /// A request sets out; the receiver gets what comes back. Nobody calls it back any more.
+    pub(super) fn sets_out(
+        &mut self,
+        from: Waiting,
+        request: ArmRequest,
+    ) -> oneshot::Receiver<HttpResult> {
+        let travel = match self.chance.within(0, 39) {
+            // A write that arrives when its sender may long have been replaced.
+            0 => {
+                self.saw("a request to Azure arrives late");
+                self.chance.within(ms(500), ms(9_000))
+            }
+            _ => self.chance.within(ms(1), ms(20)),
+        };
+        let at = (self.now() + travel, self.next());
+        self.to_arm.insert(at, (from, request));
+        let (answer, answered) = oneshot::channel();
+        self.waiting.insert((from.process, from.id), answer);
+        answered
+    }
+
+    fn next(&mut self) -> u64 {
+        self.order += 1;
+        self.order
+    }
+
+    fn answer(&mut self, to: Waiting, result: HttpResult) {
+        if self.chance.one_in(40) {
+            self.saw("an answer of Azure is lost");
+            return;
+        }
+        let at = (self.now() + self.chance.within(ms(1), ms(20)), self.next());
+        self.from_arm.insert(at, (to, result));
+    }
+
+    fn is_cut(&self, waiting: Waiting) -> bool {
+        matches!(waiting.spot, vipfence_sim::Spot::Node(node) if self.nodes[node].arm_cut)
+    }
+
+    /// Something is done to the simulator.
+    pub(super) fn admin(&mut self, command: AdminCommand) {
+        let now = Duration::from_micros(self.now());
+        // One that does not fit any more does nothing.
+        let _ = self.azure.world.admin(now, command);
+        self.changed = true;
+    }
+
+    // ---- time -----------------------------------------------------------------------------------
+
+    /// Time has come to `now`: what is due by itself happens.
+    pub(super) fn tick(&mut self, now: At) {
+        self.now.store(now, Ordering::Relaxed);
+        self.expire();
+        self.carry();
+        let due = self.azure.world.next_deadline();
+        if due.is_some_and(|due| due <= Duration::from_micros(now)) {
+            self.azure.world.advance(Duration::from_micros(now));
+            self.changed = true;
+        }
+        for (waiting, answer) in self.azure.take_answers() {
+            self.answer(waiting, Ok(answer));
+        }
+        if self.changed {
+            self.look();
+        }
+    }
+
+    fn expire(&mut self) {
+        for node in 0..self.nodes.len() {
+            let machine = &mut self.nodes[node];
+            let mono = machine.clocks.mono();
+            if machine.kernel.next().is_none_or(|next| next > mono) {
+                continue;
+            }
+            let alone = machine.process.is_none();
+            for address in machine.kernel.expire(mono) {
+                self.judge.gone(node, address);
+                let name = self.nodes[node].name.clone();
+                self.note(|| format!("{name}: the kernel drops {address}"));
+                if alone {
+                    self.saw("a lease expired by the kernel only");
+                }
+            }
+            self.changed = true;
+        }
+    }
+
+    fn carry(&mut self) {
+        let now = self.now();
+        while let Some(first) = self.to_arm.first_entry().filter(|first| first.key().0 <= now) {
+            let (waiting, request) = first.remove();
+            if self.is_cut(waiting) {
+                continue;
+            }
+            self.changed = true;
+            match self.azure.arm(now, request, waiting) {
+                Arrival::Answer(answer) => self.answer(waiting, Ok(answer)),
+                Arrival::Closed => {
+                    let fault = HttpFault::Unknown("the connection was closed".to_owned());
+                    self.answer(waiting, Err(fault));
+                }
+                Arrival::Silence => {}
+            }
+        }
+        while let Some(first) = self.from_arm.first_entry().filter(|first| first.key().0 <= now) {
+            let (waiting, result) = first.remove();
+            if self.is_cut(waiting) {
+                continue;
+            }
+            if let Some(to) = self.waiting.remove(&(waiting.process, waiting.id)) {
+                // A process that is gone needs no answer.
+                let _gone = to.send(result);
+            }
+        }
+    }
+}
