@@ -30,8 +30,8 @@
 //! take real time, and tokio's own choices would need `--cfg tokio_unstable` to be repeatable. More:
 //!
 //! ```text
-//! VIPFENCE_STRESS_SEEDS=100    cargo test -p vipfence stress      seeds 1 to 100
-//! VIPFENCE_STRESS_SEEDS=17..18 cargo test -p vipfence stress -- --nocapture     seed 17, in words
+//! VIPFENCE_STRESS_SEEDS=100    cargo test -p vipfence --bins stress -- --nocapture     seeds 1 to 100
+//! VIPFENCE_STRESS_SEEDS=17..18 cargo test -p vipfence --bins stress -- --nocapture     seed 17, in words
 //! ```
 
 mod arm;

@@ -13,17 +13,38 @@ pub(super) const NODES: usize = 3;
 /// The faults begin when the cluster has stood for a moment.
 const CALM: At = secs(5);
 
+/// Who is struck; known only at that moment.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Whom {
+    Node(usize),
+    /// Whoever leads.
+    Leader,
+    /// Whoever holds this VIP.
+    Holder(usize),
+}
+
+/// What strikes a node.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Blow {
+    /// kill -9 of its process.
+    Kill,
+    /// The machine loses power.
+    PowerOff,
+    /// An operator stops the agent cleanly.
+    CleanStop,
+    /// No message passes between it and the other nodes.
+    Isolate,
+    /// Azure is not to be reached from it.
+    CutArm,
+}
+
 /// Something that is done to the stage, or asked for.
 #[derive(Clone, Debug)]
 pub(super) enum Deed {
-    /// kill -9 of a process.
-    Kill(usize),
+    /// A node is struck, for so long.
+    Strike(Whom, Blow, At),
     /// A process starts, where there is none.
     Start(usize),
-    /// The machine loses power.
-    PowerOff(usize),
-    /// An operator stops the agent cleanly.
-    CleanStop(usize),
     /// No message passes between two nodes.
     Part(usize, usize),
     /// No message passes in this direction.
@@ -40,8 +61,8 @@ pub(super) enum Deed {
     Latency(Duration),
     /// Somebody sets the wall clock.
     JumpWall(usize, i64),
-    /// Azure is not to be reached from a node.
-    CutArm(usize, bool),
+    /// Azure can be reached from a node again.
+    MendArm(usize),
     /// Something is done to Azure.
     Azure(AdminCommand),
     /// The operator asks for something.
@@ -130,37 +151,42 @@ impl Draw {
     fn fault(&mut self, at: At, end: At) {
         let node = self.chance.index(NODES);
         let other = (node + 1 + self.chance.index(NODES - 1)) % NODES;
-        match self.chance.within(0, 16) {
-            0..=2 => self.span(at, end, Deed::Kill(node), Deed::Start(node)),
-            3 => self.span(at, end, Deed::PowerOff(node), Deed::Start(node)),
-            4 => self.span(at, end, Deed::CleanStop(node), Deed::Start(node)),
-            5 => self.span(at, end, Deed::Part(node, other), Deed::Join(node, other)),
-            6 | 7 => {
-                let third = NODES - node - other;
-                self.span(at, end, Deed::Part(node, other), Deed::Join(node, other));
-                self.span(at, end, Deed::Part(node, third), Deed::Join(node, third));
-            }
-            8 => self.span(at, end, Deed::PartOneWay(node, other), Deed::Join(node, other)),
-            9 => self.span(at, end, Deed::Hold(node, other), Deed::Release(node, other)),
-            10 => {
+        match self.chance.within(0, 19) {
+            0..=4 => self.strike(Blow::Kill, at, end),
+            5 => self.strike(Blow::PowerOff, at, end),
+            6 => self.strike(Blow::CleanStop, at, end),
+            7..=9 => self.strike(Blow::Isolate, at, end),
+            10 | 11 => self.strike(Blow::CutArm, at, end),
+            12 => self.span(at, end, Deed::Part(node, other), Deed::Join(node, other)),
+            13 => self.span(at, end, Deed::PartOneWay(node, other), Deed::Join(node, other)),
+            14 => self.span(at, end, Deed::Hold(node, other), Deed::Release(node, other)),
+            15 => {
                 let loss = *self.chance.pick(&[5, 50, 200]);
                 self.span(at, end, Deed::Loss(loss), Deed::Loss(0));
             }
-            11 => {
+            16 => {
                 let slow = Duration::from_millis(self.chance.within(20, 150));
                 let usual = Duration::from_millis(super::run::LATENCY_MS);
                 self.span(at, end, Deed::Latency(slow), Deed::Latency(usual));
             }
-            12 => {
+            17 => {
                 let by = self.chance.signed(-20_000_000, 20_000_000);
                 self.deeds.push((at, Deed::JumpWall(node, by)));
             }
-            13 | 14 => self.span(at, end, Deed::CutArm(node, true), Deed::CutArm(node, false)),
             _ => {
                 let fault = self.azure_fault();
                 self.deeds.push((at, Deed::Azure(AdminCommand::AddFault { fault })));
             }
         }
+    }
+
+    fn strike(&mut self, blow: Blow, at: At, end: At) {
+        let whom = match self.chance.within(0, 3) {
+            0 => Whom::Leader,
+            1 => Whom::Holder(self.chance.index(self.vips)),
+            _ => Whom::Node(self.chance.index(NODES)),
+        };
+        self.deeds.push((at, Deed::Strike(whom, blow, end - at)));
     }
 
     fn azure_fault(&mut self) -> Fault {

@@ -22,7 +22,7 @@ use vipfence_types::{NicId, NicRecord, NodeId, Profile, Timing};
 
 use super::host::{self, Blueprint};
 use super::operator;
-use super::plan::{Ask, Deed, NODES, Plan};
+use super::plan::{Ask, Blow, Deed, NODES, Plan, Whom};
 use super::stage::{Shared, Stage};
 
 /// The longest latency of a message while nothing is wrong.
@@ -155,11 +155,8 @@ impl Run {
     }
 
     fn all(&mut self) -> Result<(), String> {
-        for (at, deed) in std::mem::take(&mut self.plan.deeds) {
-            // What would end after the faults are over is ended by the heal.
-            if at > self.plan.until {
-                break;
-            }
+        // What would end after the faults are over is ended by the heal.
+        while let Some((at, deed)) = self.next_deed() {
             self.pass_until(at)?;
             self.stage.enter().note(|| format!("** {deed:?}"));
             self.act(deed);
@@ -171,6 +168,11 @@ impl Run {
         let stage = self.stage.enter();
         let acknowledged = stage.acknowledged.iter().map(|(id, vip)| (*id, Some(vip)));
         stage.judge.at_the_end(acknowledged).map_err(|violation| violation.to_string())
+    }
+
+    fn next_deed(&mut self) -> Option<(At, Deed)> {
+        let next = self.plan.deeds.first().filter(|(at, _)| *at <= self.plan.until);
+        next.is_some().then(|| self.plan.deeds.remove(0))
     }
 
     fn now(&self) -> At {
@@ -207,18 +209,13 @@ impl Run {
     fn act(&mut self, deed: Deed) {
         let name = |node: usize| self.nodes[node].to_string();
         match deed {
-            Deed::Kill(node) => self.kill(node),
-            Deed::Start(node) => self.start(node),
-            Deed::PowerOff(node) => {
-                self.kill(node);
-                self.stage.enter().power_off(node);
-            }
-            Deed::CleanStop(node) => {
-                if let Some(process) = &self.stage.enter().nodes[node].process {
-                    process.stop.notify_one();
+            Deed::Strike(whom, blow, span) => {
+                if let Some(node) = self.whom(whom) {
+                    self.strike(node, blow, span);
                 }
             }
-            Deed::Part(a, b) => self.sim.partition(name(a), name(b)),
+            Deed::Start(node) => self.start(node),
+            Deed::Part(a, b) => self.part(a, b),
             Deed::PartOneWay(a, b) => self.sim.partition_oneway(name(a), name(b)),
             Deed::Hold(a, b) => self.sim.hold(name(a), name(b)),
             Deed::Release(a, b) => self.sim.release(name(a), name(b)),
@@ -227,7 +224,7 @@ impl Run {
             Deed::Loss(parts) => self.sim.set_fail_rate(parts as f64 / 10_000.0),
             Deed::Latency(most) => self.sim.set_max_message_latency(most),
             Deed::JumpWall(node, by) => self.stage.enter().nodes[node].clocks.jump_wall(by),
-            Deed::CutArm(node, cut) => self.stage.enter().nodes[node].arm_cut = cut,
+            Deed::MendArm(node) => self.stage.enter().nodes[node].arm_cut = false,
             Deed::Azure(command) => self.stage.enter().admin(command),
             Deed::Ask(ask) => {
                 self.stage.enter().calls_open += 1;
@@ -235,6 +232,48 @@ impl Run {
                 let _ = self.asks.send(ask);
             }
         }
+    }
+
+    fn whom(&self, whom: Whom) -> Option<usize> {
+        let stage = self.stage.enter();
+        let agreed = stage.judge.agreed();
+        let name = match whom {
+            Whom::Node(node) => return Some(node),
+            Whom::Leader => agreed.leader.as_ref(),
+            Whom::Holder(vip) => agreed.vip(&operator::vip_name(vip))?.holder(),
+        };
+        self.nodes.iter().position(|node| Some(node) == name)
+    }
+
+    /// A node is struck now, and what ends it waits for its time.
+    fn strike(&mut self, node: usize, blow: Blow, span: At) {
+        let others = (0..NODES).filter(|other| *other != node);
+        let over = match blow {
+            Blow::Kill | Blow::PowerOff | Blow::CleanStop => vec![Deed::Start(node)],
+            Blow::Isolate => others.clone().map(|other| Deed::Join(node, other)).collect(),
+            Blow::CutArm => vec![Deed::MendArm(node)],
+        };
+        let end = self.now() + span;
+        self.plan.deeds.extend(over.into_iter().map(|deed| (end, deed)));
+        self.plan.deeds.sort_by_key(|(at, _)| *at);
+        match blow {
+            Blow::Kill => self.kill(node),
+            Blow::PowerOff => {
+                self.kill(node);
+                self.stage.enter().power_off(node);
+            }
+            Blow::CleanStop => {
+                if let Some(process) = &self.stage.enter().nodes[node].process {
+                    process.stop.notify_one();
+                }
+            }
+            Blow::Isolate => others.for_each(|other| self.part(node, other)),
+            Blow::CutArm => self.stage.enter().nodes[node].arm_cut = true,
+        }
+    }
+
+    fn part(&self, a: usize, b: usize) {
+        self.sim.partition(self.nodes[a].as_str(), self.nodes[b].as_str());
     }
 
     fn kill(&mut self, node: usize) {
@@ -255,12 +294,17 @@ impl Run {
         self.act(Deed::Latency(Duration::from_millis(LATENCY_MS)));
         self.act(Deed::Azure(AdminCommand::ClearFaults));
         for node in 0..NODES {
-            self.act(Deed::CutArm(node, false));
+            self.act(Deed::MendArm(node));
             self.act(Deed::Start(node));
             self.sim.release(self.nodes[node].as_str(), operator::HOST);
             for other in 0..node {
                 self.act(Deed::Release(node, other));
             }
+        }
+        // Every VIP has to be held in the end; one that is enabled stays as it is.
+        for vip in 0..self.plan.vips {
+            let defined = self.stage.enter().judge.agreed().vip(&operator::vip_name(vip)).is_some();
+            self.act(Deed::Ask(if defined { Ask::Enable(vip) } else { Ask::Create(vip) }));
         }
     }
 

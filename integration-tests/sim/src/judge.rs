@@ -70,12 +70,6 @@ pub enum Happening {
     },
 }
 
-/// The name by which a write is known in Azure's journal; to be sent as `x-ms-client-request-id`.
-#[must_use]
-pub fn name_of_write(who: Who, request: &HttpRequest) -> String {
-    crate::azure::request_id(who.process, request.id)
-}
-
 /// See the module.
 pub struct Judge {
     oracle: Oracle,

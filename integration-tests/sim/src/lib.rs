@@ -41,7 +41,7 @@ pub mod time;
 mod timeline;
 mod world;
 
-pub use judge::{Happening, Judge, Who, name_of_write};
+pub use judge::{Happening, Judge, Who};
 pub use kernel::Kernel;
 pub use net::Spot;
 pub use operator::{Call, Ended, Operator};
