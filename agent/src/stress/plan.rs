@@ -6,6 +6,7 @@ use std::time::Duration;
 use azure_sim::{AdminCommand, Fault, FaultEffect, Settings};
 use vipfence_sim::chance::Chance;
 use vipfence_sim::time::{At, ms, secs};
+use vipfence_types::{Profile, Timing};
 
 /// How many nodes there are.
 pub(super) const NODES: usize = 3;
@@ -84,6 +85,7 @@ pub(super) enum Ask {
 pub(super) struct Plan {
     pub(super) azure: Settings,
     pub(super) vips: usize,
+    pub(super) timing: Timing,
     /// A snapshot is taken after so many entries, and so many are kept.
     pub(super) entries: (u64, u64),
     pub(super) deeds: Vec<(At, Deed)>,
@@ -96,19 +98,23 @@ impl Plan {
         let mut chance = Chance::of(seed, 1);
         let azure = settings(&mut chance);
         let vips = if chance.one_in(3) { 2 } else { 1 };
+        // A matter of taste, never of safety: a failover may be begun long before the lease is over.
+        let failover_after_ms = *chance.pick(&[1_000, 1_500, 3_000]);
+        let timing = Timing { failover_after_ms, ..Timing::of(Profile::Fast) };
         let entries = if chance.one_in(2) { (2_000, 500) } else { (20, 5) };
         let until = CALM + secs(chance.within(25, 45));
         let mut draw = Draw { chance, vips, until, deeds: Vec::new() };
         draw.everything();
         let mut deeds = draw.deeds;
         deeds.sort_by_key(|(at, _)| *at);
-        Self { azure, vips, entries, deeds, until }
+        Self { azure, vips, timing, entries, deeds, until }
     }
 }
 
 fn settings(chance: &mut Chance) -> Settings {
     Settings {
-        operation_ms: *chance.pick(&[200, 1_000, 1_000, 3_000]),
+        // Short ones, so that nothing but the wait for a lease keeps two holders apart.
+        operation_ms: *chance.pick(&[50, 200, 1_000, 3_000]),
         early_operation_404_ms: if chance.one_in(5) { chance.within(50, 1_500) } else { 0 },
         patch_waits_for_operation: !chance.one_in(4),
         etag_changes_on_completion: !chance.one_in(4),
@@ -133,14 +139,14 @@ impl Draw {
         }
         for _ in 0..self.chance.within(4, 10) {
             let at = self.chance.within(CALM, self.until);
-            // What is begun ends, at the latest by the heal.
-            let end = at + self.chance.within(ms(100), secs(10));
+            // What is begun ends, at the latest by the heal. Short ones are ridden out by a lease.
+            let longest = *self.chance.pick(&[secs(3), secs(12)]);
+            let end = at + self.chance.within(ms(100), longest);
             self.fault(at, end);
         }
         for _ in 0..self.chance.within(3, 10) {
             let at = self.chance.within(CALM, self.until);
-            let ask = self.ask();
-            self.deeds.push((at, Deed::Ask(ask)));
+            self.ask(at);
         }
     }
 
@@ -213,13 +219,17 @@ impl Draw {
         Fault::once(effect).times(u32::try_from(self.chance.within(1, 3)).unwrap_or(1))
     }
 
-    fn ask(&mut self) -> Ask {
+    fn ask(&mut self, at: At) {
         let vip = self.chance.index(self.vips);
-        match self.chance.within(0, 9) {
-            0 => Ask::Disable(vip),
-            1 => Ask::Enable(vip),
-            2 => Ask::Move(vip, None),
+        let ask = match self.chance.within(0, 9) {
+            0 => {
+                let end = at + self.chance.within(ms(100), secs(5));
+                self.deeds.push((end, Deed::Ask(Ask::Enable(vip))));
+                Ask::Disable(vip)
+            }
+            1 => Ask::Move(vip, None),
             _ => Ask::Move(vip, Some(self.chance.index(NODES))),
-        }
+        };
+        self.deeds.push((at, Deed::Ask(ask)));
     }
 }

@@ -18,7 +18,7 @@ use vipfence_sim::azure::Azure;
 use vipfence_sim::chance::Chance;
 use vipfence_sim::time::{At, MachineClocks, secs};
 use vipfence_sim::{Truth, Violation};
-use vipfence_types::{NicId, NicRecord, NodeId, Profile, Timing};
+use vipfence_types::{NicId, NicRecord, NodeId};
 
 use super::host::{self, Blueprint};
 use super::operator;
@@ -137,7 +137,7 @@ impl Run {
                 node: node.clone(),
                 peers: nodes.clone(),
                 dir: dir.path().join(node.as_str()),
-                timing: Timing::of(Profile::Fast),
+                timing: plan.timing,
                 nic: NicRecord {
                     name: "eth0".to_owned(),
                     id: NicId::new(&config.nic_id(&format!("{node}-nic"))),
@@ -187,6 +187,8 @@ impl Run {
     }
 
     fn step(&mut self) -> Result<(), String> {
+        // The threads that write to the disks: time does not wait for them.
+        std::thread::yield_now();
         let now = self.now();
         self.stage.enter().tick(now);
         self.sim.step().map_err(|error| format!("a process has ended by itself: {error}"))?;
