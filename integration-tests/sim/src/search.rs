@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    panic::catch_unwind,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -87,7 +88,15 @@ pub fn search(
                         done.store(true, Ordering::Relaxed);
                         return;
                     }
-                    lock().add(run_seed(seed, length, false));
+                    match catch_unwind(|| run_seed(seed, length, false)) {
+                        Ok(report) => lock().add(report),
+                        // What it said stands above, by the panic hook.
+                        Err(_) => {
+                            let (invariant, what) = ("no panic", "a part panicked".to_owned());
+                            let violation = Violation { invariant, what };
+                            lock().failures.push(Failure { seed, at: 0, violation });
+                        }
+                    }
                 }
             });
         }

@@ -84,7 +84,13 @@ impl RaftLogReader<TypeConfig> for LogStore {
         start: u64,
         end: u64,
     ) -> Result<Vec<Entry>, StorageError> {
-        self.read(start..end, BATCH_BYTES).map_err(|e| StorageIoError::read_logs(&e).into())
+        let read = self.read(start..end, BATCH_BYTES);
+        let entries = read.map_err(|e| StorageError::from(StorageIoError::read_logs(&e)))?;
+        // openraft may ask for what was cut off meanwhile, when a slow follower's message timed
+        // out, and would send what is left as if it followed: a hole in the follower's log. With
+        // nothing it sends a heartbeat, and then the snapshot.
+        let cut = entries.first().is_some_and(|first| first.log_id.index != start);
+        Ok(if cut { Vec::new() } else { entries })
     }
 }
 

@@ -2,7 +2,11 @@
 
 use std::path::Path;
 
-use openraft::testing::{StoreBuilder, Suite};
+use openraft::{
+    RaftLogReader as _,
+    storage::{RaftLogStorage as _, RaftLogStorageExt as _},
+    testing::{StoreBuilder, Suite},
+};
 use redb::{Database, ReadableDatabase as _, ReadableTableMetadata as _, TableDefinition};
 
 use super::*;
@@ -27,6 +31,18 @@ impl StoreBuilder<TypeConfig, LogStore, StateMachine, TempDir> for Disks {
 #[test]
 fn the_store_passes_the_suite_of_openraft() {
     Suite::test_all(Disks).expect("every test of the suite");
+}
+
+/// What is left of a range would be taken for the whole: openraft checks that in debug builds only.
+#[tokio::test]
+async fn a_range_whose_beginning_was_cut_off_is_not_read_in_part() {
+    let (_disk, mut log, _machine) = Disks.build().await.expect("a store");
+    let id = |index| openraft::testing::log_id::<u64>(1, 1, index);
+    let entries = (1..10).map(|index| openraft::testing::blank_ent::<TypeConfig>(1, 1, index));
+    log.blocking_append(entries).await.expect("written");
+    log.purge(id(5)).await.expect("cut");
+    assert_eq!(log.limited_get_log_entries(3, 10).await.expect("read"), []);
+    assert_eq!(log.limited_get_log_entries(6, 10).await.expect("read").len(), 4);
 }
 
 #[tokio::test]

@@ -184,6 +184,17 @@ impl RaftLogReader<TypeConfig> for LogStore {
     ) -> Result<Vec<Entry>, StorageError> {
         Ok(self.read(range))
     }
+
+    /// As in the product: nothing rather than a part whose beginning was cut off.
+    async fn limited_get_log_entries(
+        &mut self,
+        start: u64,
+        end: u64,
+    ) -> Result<Vec<Entry>, StorageError> {
+        let entries = self.read(start..end);
+        let cut = entries.first().is_some_and(|first| first.log_id.index != start);
+        Ok(if cut { Vec::new() } else { entries })
+    }
 }
 
 impl RaftLogStorage<TypeConfig> for LogStore {
