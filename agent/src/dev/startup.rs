@@ -245,11 +245,15 @@ fn not_up(plan: &Plan, status: &v1::GetStatusResponse) -> Option<String> {
     if status.leader.is_empty() || !status.quorum {
         return Some("there is no leader with a majority".to_owned());
     }
-    let absent = plan.nodes.iter().find(|planned| {
-        let found = status.nodes.iter().find(|node| node.name == planned.name);
-        found.is_none_or(|node| node.state() != v1::NodeState::Alive)
-    })?;
-    Some(format!("the leader, {}, does not hear {}", status.leader, absent.name))
+    let of = |name: &str| status.nodes.iter().find(|node| node.name == name);
+    let alive = |node: &v1::Node| node.state() == v1::NodeState::Alive;
+    if let Some(absent) = plan.nodes.iter().find(|planned| !of(&planned.name).is_some_and(alive)) {
+        return Some(format!("the leader, {}, does not hear {}", status.leader, absent.name));
+    }
+    // Nodes report their NICs a moment after they are alive; before that nothing moves to them.
+    let reports = |node: &v1::Node| !node.nics.is_empty();
+    let mute = plan.nodes.iter().find(|planned| !of(&planned.name).is_some_and(reports))?;
+    Some(format!("{} has not reported its NICs", mute.name))
 }
 
 async fn create(cluster: &Cluster, missing: &watch::Sender<String>) {

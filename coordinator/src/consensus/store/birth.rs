@@ -6,14 +6,13 @@
 //! identity is never born again.
 
 use openraft::EntryPayload;
-use redb::{Durability, ReadableTable as _};
+use redb::{Durability, ReadableTable as _, WriteTransaction};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    super::types::{Entry, LogId, Membership, RaftId, RaftPeer, Vote},
-    LOG, META, Store, StoreError, put, record,
+    super::types::{Entry, LogId, Membership, RaftId, RaftPeer, SnapshotMeta, Vote},
+    COMMITTED, IDENTITY, LOG, META, PURGED, SNAPSHOT, Store, StoreError, VOTE, put, record,
 };
-use super::{IDENTITY, VOTE};
 use crate::consensus::config::{ConsensusConfig, Roster};
 
 /// Whose file it is.
@@ -51,10 +50,21 @@ impl Store {
         let first = record::encode("the first entry", &first_entry(roster))?;
         self.write(Durability::Immediate, move |tx| {
             let meta = tx.open_table(META)?;
-            if let Some(found) = meta.get(IDENTITY)? {
-                return record::decode(IDENTITY, found.value());
-            }
+            let found = match meta.get(IDENTITY)? {
+                Some(found) => Some(record::decode(IDENTITY, found.value())?),
+                None => None,
+            };
             drop(meta);
+            if let Some(found) = found {
+                if is_cut_too_far(tx)? {
+                    tx.open_table(LOG)?.retain(|_, _| false)?;
+                    tx.open_table(LOG)?.insert(0, first.as_slice())?;
+                    let mut meta = tx.open_table(META)?;
+                    meta.remove(PURGED)?;
+                    meta.remove(COMMITTED)?;
+                }
+                return Ok(found);
+            }
             put(tx, IDENTITY, &bytes)?;
             tx.open_table(LOG)?.insert(0, first.as_slice())?;
             Ok(newborn)
@@ -78,6 +88,24 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// Whether the log was cut beyond the snapshot. openraft asks for both at once when a snapshot is
+/// installed, and a crash in between leaves neither: such a node is one that lost its log, and
+/// neither votes nor applies anything until a leader has filled it (`newborn_refuses`). Its vote is
+/// kept.
+fn is_cut_too_far(tx: &WriteTransaction) -> Result<bool, StoreError> {
+    let purged: Option<LogId> = match tx.open_table(META)?.get(PURGED)? {
+        Some(bytes) => record::decode(PURGED, bytes.value())?,
+        None => None,
+    };
+    let covered = match tx.open_table(SNAPSHOT)?.get("meta")? {
+        Some(bytes) => {
+            record::decode::<SnapshotMeta>("the snapshot's description", bytes.value())?.last_log_id
+        }
+        None => None,
+    };
+    Ok(purged > covered)
 }
 
 fn first_entry(roster: &Roster) -> Entry {

@@ -5,7 +5,10 @@ use std::{
     process::{Command as Process, Stdio},
 };
 
+use openraft::storage::RaftLogStorage as _;
+
 use super::*;
+use crate::consensus::store::{LogStore, Store};
 
 #[tokio::test]
 async fn committed_entries_survive_a_restart_of_one_two_and_all_nodes() {
@@ -184,4 +187,25 @@ async fn the_process_that_is_killed() {
         let committed = consensus.propose(command(number)).await.expect("alone");
         println!("committed {}", committed.index);
     }
+}
+
+/// openraft cuts the log and writes the snapshot that it was sent at once: a crash in between leaves
+/// a log that begins behind what is applied.
+#[tokio::test]
+async fn a_node_that_crashed_between_the_cut_and_the_snapshot_is_filled_again() {
+    let mut cluster = Cluster::of_three().await;
+    let (leader, first) = cluster.commit(1).await;
+    let follower = (0..3).find(|index| *index != leader).expect("three nodes");
+    cluster.applied(follower, first.index).await;
+    cluster.kill(follower).await;
+    {
+        let (store, closing) = Store::open(cluster.slots[follower].disk.path()).expect("free");
+        let mut log = LogStore::new(store);
+        log.purge(openraft::testing::log_id(9, 1, 1_000)).await.expect("cut");
+        drop(log);
+        closing.wait(Duration::from_secs(5)).await;
+    }
+    cluster.run(follower).await;
+    let (_, next) = cluster.commit(2).await;
+    cluster.applied(follower, next.index).await;
 }

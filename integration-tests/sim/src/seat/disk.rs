@@ -108,6 +108,12 @@ impl RaftDisk {
 
     /// Every node writes the same first entry by itself, as in production.
     pub(super) fn be_born(&mut self, membership: Membership) {
+        let covered = self.platter.snapshot.as_ref().and_then(|(meta, _)| meta.last_log_id);
+        if self.platter.purged > covered {
+            // A crash between the cut and the snapshot: as in the product, the log is lost.
+            self.platter.log.clear();
+            (self.platter.purged, self.platter.committed) = (None, None);
+        }
         if self.platter.log.is_empty() && self.platter.purged.is_none() {
             let payload = EntryPayload::Membership(membership);
             self.platter.log.insert(0, Entry { log_id: LogId::default(), payload });
