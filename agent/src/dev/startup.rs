@@ -306,6 +306,10 @@ mod tests {
         status.nodes.push(node("n2", v1::NodeState::Silent));
         assert!(not_up(&plan(), &status).is_some());
         status.nodes[1] = node("n2", v1::NodeState::Alive);
+        assert_eq!(not_up(&plan(), &status).as_deref(), Some("n1 has not reported its NICs"));
+        for node in &mut status.nodes {
+            node.nics.push(v1::Nic::default());
+        }
         assert_eq!(not_up(&plan(), &status), None);
     }
 
