@@ -273,11 +273,8 @@ impl Stage {
 
     /// The machine loses power: its kernel forgets.
     pub(super) fn power_off(&mut self, node: usize) {
-        let addresses: Vec<IpAddr> = self.nodes[node].kernel.all().collect();
         self.nodes[node].kernel.clear();
-        for address in addresses {
-            self.judge.gone(node, address);
-        }
+        self.judge.gone();
     }
 
     // ---- Azure ----------------------------------------------------------------------------------
@@ -370,7 +367,7 @@ impl Stage {
             }
             let alone = machine.process.is_none();
             for address in machine.kernel.expire(mono) {
-                self.judge.gone(node, address);
+                self.judge.gone();
                 let name = self.nodes[node].name.clone();
                 self.note(|| format!("{name}: the kernel drops {address}"));
                 if alone {

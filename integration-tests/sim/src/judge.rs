@@ -96,9 +96,9 @@ impl Judge {
         oracle.learn(truth, (who.node, who.process), fact, sometimes, timeline)
     }
 
-    /// An address of a node is gone by itself.
-    pub fn gone(&mut self, node: usize, address: IpAddr) {
-        self.oracle.address_gone(node, address);
+    /// Addresses are gone by themselves.
+    pub fn gone(&mut self) {
+        self.oracle.kernel_changed();
     }
 
     /// A process has ended, however.

@@ -33,8 +33,6 @@ use crate::{
 const LONGEST_SLEEP: Duration = Duration::from_millis(500);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a request waits for the first token of all.
-const TOKEN_PATIENCE: Duration = Duration::from_secs(2);
 const TOKEN_RETRY: Duration = Duration::from_secs(1);
 /// How many earlier boots an agent names.
 const BOOTS_KEPT: usize = 8;
@@ -616,7 +614,6 @@ impl Process {
         else {
             let why = HttpFault::NotSent("there is no token".to_owned());
             self.token = None;
-            out.locals.push((us(TOKEN_PATIENCE), Local::HttpTimeout(HttpId(u64::MAX))));
             return self.http_ended(id, Err(why), host, out);
         };
         let is_write = request.method != Method::Get;

@@ -189,8 +189,6 @@ pub struct World {
     /// A fingerprint of all that happened.
     fingerprint: u64,
     violation: Option<Violation>,
-    /// Faults are over: what dies is started again at once.
-    healed: bool,
 }
 
 impl World {
@@ -248,7 +246,6 @@ impl World {
             events: 0,
             fingerprint: 0xcbf2_9ce4_8422_2325,
             violation: None,
-            healed: false,
         };
         for index in 0..world.machines.len() {
             let at = world.chance.within(0, ms(300));
@@ -456,7 +453,7 @@ impl World {
                 self.sometimes.saw("a lease expired by the kernel only");
             }
             self.timeline.note(self.now, || format!("{name}: the kernel drops {address}"));
-            self.oracle.address_gone(node, address);
+            self.oracle.kernel_changed();
         }
         self.follow_kernel(node);
     }
@@ -795,7 +792,7 @@ impl World {
                 machine.paused = None;
                 machine.off = true;
                 self.end_excuse(node, true);
-                self.oracle.machine_off(node);
+                self.oracle.kernel_changed();
                 self.follow_kernel(node);
             }
             Deed::Stop(node) => {
@@ -891,7 +888,6 @@ impl World {
     /// Everything works again, and stays so: links, disks, clocks, Azure; what is down starts.
     pub fn heal(&mut self) {
         self.timeline.note(self.now, || "** everything is healed".to_owned());
-        self.healed = true;
         self.net.heal();
         self.no_rule();
         self.release();

@@ -273,15 +273,12 @@ impl Oracle {
         self.azure.outsider(command);
     }
 
-    pub(crate) fn address_gone(&mut self, _node: usize, _address: IpAddr) {
+    /// Addresses went without anybody's doing: by their lifetimes, or with the machine.
+    pub(crate) fn kernel_changed(&mut self) {
         self.holders.changed();
     }
 
     pub(crate) fn process_ended(&mut self, process: u64, sometimes: &mut Sometimes) {
         self.azure.process_ended(process, sometimes);
-    }
-
-    pub(crate) fn machine_off(&mut self, _node: usize) {
-        self.holders.changed();
     }
 }
