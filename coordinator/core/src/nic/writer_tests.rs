@@ -600,6 +600,33 @@ fn wants_that_are_replaced_while_a_write_is_in_flight_wait_for_its_outcome() {
     assert!(!bench.writer.is_accepted(address, &old));
 }
 
+#[test]
+fn only_a_read_after_the_wish_shows_that_there_is_nothing_to_take_off() {
+    let mut bench = Bench::new();
+    bench.reads(nic("1", &[]));
+    bench.later(36_000);
+    let (address, want) = absent(110, bench.phase(110));
+    bench.want(&[(address, want.clone())]);
+    assert!(!bench.writer.is_accepted(address, &want), "an old write may have put it there since");
+    bench.reads(nic("2", &[110]));
+    assert!(!bench.writer.is_accepted(address, &want));
+    bench.writes();
+    bench.answer(accepted_with(URL));
+    assert!(bench.writer.is_accepted(address, &want));
+
+    let (other, not_there) = absent(111, bench.phase(111));
+    bench.later(50);
+    bench.polls(status("Succeeded"));
+    bench.reads(nic("3", &[]));
+    bench.later(1);
+    bench.want(&[(address, want.clone()), (other, not_there.clone())]);
+    bench.reads(nic("3", &[]));
+    assert!(
+        bench.writer.is_accepted(address, &want) && bench.writer.is_accepted(other, &not_there)
+    );
+    bench.quiet();
+}
+
 // ---- a NIC that is gone ---------------------------------------------------------------------
 
 #[test]

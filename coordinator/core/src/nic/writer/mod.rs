@@ -169,6 +169,8 @@ struct Paused {
 pub(crate) struct NicWriter {
     setup: Setup,
     wants: BTreeMap<IpAddr, Want>,
+    /// Since when each of them has been wanted.
+    wanted_at: BTreeMap<IpAddr, Clocks>,
     seals: BTreeMap<VipName, Revision>,
     /// The document must have been asked for after this.
     read_since: Option<Clocks>,
@@ -212,6 +214,7 @@ impl NicWriter {
         Self {
             setup,
             wants: BTreeMap::new(),
+            wanted_at: BTreeMap::new(),
             seals: BTreeMap::new(),
             read_since: None,
             read: None,
@@ -249,7 +252,12 @@ impl NicWriter {
     ) {
         if self.wants != wants {
             // A new wish of an address is tried at once.
-            self.items_paused.retain(|address, _| wants.get(address) == self.wants.get(address));
+            let known = &self.wants;
+            self.items_paused.retain(|address, _| wants.get(address) == known.get(address));
+            self.wanted_at.retain(|address, _| wants.get(address) == known.get(address));
+            for address in wants.keys() {
+                self.wanted_at.entry(*address).or_insert(now);
+            }
             if let Some(paused) = self.paused.take_if(|paused| paused.of_write)
                 && paused.least.later_than(now)
             {
@@ -332,8 +340,25 @@ impl NicWriter {
 
     /// Whether Azure has accepted a write of this want in this term, or it was read back as done.
     pub(crate) fn is_accepted(&self, address: IpAddr, want: &Want) -> bool {
-        let present = matches!(want.presence, Presence::Present { .. });
-        self.lists(address) == Some(present) || self.accepted.get(&address) == Some(want)
+        if self.accepted.get(&address) == Some(want) {
+            return true;
+        }
+        match want.presence {
+            Presence::Present { .. } => self.lists(address) == Some(true),
+            Presence::Absent => {
+                let fresh = self.gone || self.shows_absence(address);
+                fresh && self.lists(address) == Some(false)
+            }
+        }
+    }
+
+    /// Whether the document that does not list an address was asked for after its absence was
+    /// wanted. An older one proves nothing: a write that was under way, or an outsider, may have put
+    /// it there since (I8).
+    fn shows_absence(&self, address: IpAddr) -> bool {
+        let read = self.read.as_ref();
+        let wanted_at = self.wanted_at.get(&address);
+        read.zip(wanted_at).is_some_and(|(read, at)| !at.later_than(read.asked_at))
     }
 
     /// Whether no write that was sent before can change this NIC any more (I2).

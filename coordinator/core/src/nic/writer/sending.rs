@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 
 use vipfence_types::{Clocks, Mutation, VipName};
 
-use super::{Activity, NicEffect, NicWriter, Paused, Plan, Presence, TAG, Want, pauses::pace};
+use super::{
+    Activity, NicEffect, NicWriter, Paused, Plan, Presence, Read, TAG, Want, pauses::pace,
+};
 use crate::{
     nic::{
         document::{Edit, NicDocument, Provisioning},
@@ -73,7 +75,17 @@ impl NicWriter {
         let updating = self
             .updating_since
             .is_some_and(|since| now.mono_since(read.asked_at) >= pace(now, since));
-        self.stale || asked_for || updating
+        self.stale || asked_for || updating || self.must_look_for_absence(read)
+    }
+
+    /// An address that is to be taken off, and that an older document did not list, has no write of
+    /// ours to show that it is gone: a read does.
+    fn must_look_for_absence(&self, read: &Read) -> bool {
+        self.wants.iter().any(|(address, want)| {
+            want.presence == Presence::Absent
+                && read.document.find(*address).is_none()
+                && self.wanted_at.get(address).is_some_and(|at| at.later_than(read.asked_at))
+        })
     }
 
     pub(super) fn path(&self) -> String {
