@@ -232,6 +232,9 @@ pub(crate) struct CreateArgs {
     /// What a holder does while it cannot reach a majority
     #[arg(long, value_enum, default_value_t = QuorumLossArg::Release)]
     pub(crate) on_quorum_loss: QuorumLossArg,
+    /// What is done where somebody else changed in Azure where the VIP is
+    #[arg(long, value_enum, default_value_t = DriftArg::Repair)]
+    pub(crate) drift: DriftArg,
     /// Where to place it first [default: the best eligible candidate]
     #[arg(long, value_name = "NODE", conflicts_with = "disabled")]
     pub(crate) to: Option<String>,
@@ -259,6 +262,15 @@ pub(crate) enum QuorumLossArg {
     Release,
     /// Keeps serving; one holder at a time is then not promised
     Hold,
+}
+
+/// What is done about drift in Azure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DriftArg {
+    /// It is shown, and put right by a move
+    Repair,
+    /// It is shown only
+    Report,
 }
 
 /// `vipfence watch`.

@@ -3,14 +3,14 @@
 use std::fmt::Write as _;
 
 use vipfence_proto::v1::{
-    self, CreateVipRequest, DeleteVipRequest, DisableVipRequest, EnableVipRequest, GetVipRequest,
-    ListVipsRequest, ListVipsResponse, Move, QuorumLossPolicy, ReleasePolicy, Vip, VipMode,
-    vip_service_client::VipServiceClient,
+    self, CreateVipRequest, DeleteVipRequest, DisableVipRequest, DriftPolicy, EnableVipRequest,
+    GetVipRequest, ListVipsRequest, ListVipsResponse, Move, QuorumLossPolicy, ReleasePolicy, Vip,
+    VipMode, vip_service_client::VipServiceClient,
 };
 
 use super::{
     Session,
-    args::{ChangeArgs, CreateArgs, QuorumLossArg, ReleaseArg},
+    args::{ChangeArgs, CreateArgs, DriftArg, QuorumLossArg, ReleaseArg},
     execute::{Order, carry_out, conclude},
     exit::Exit,
     failure::Failure,
@@ -77,6 +77,10 @@ fn spec(args: &CreateArgs) -> v1::VipSpec {
         QuorumLossArg::Release => QuorumLossPolicy::Release,
         QuorumLossArg::Hold => QuorumLossPolicy::Hold,
     };
+    let drift = match args.drift {
+        DriftArg::Repair => DriftPolicy::Repair,
+        DriftArg::Report => DriftPolicy::Report,
+    };
     v1::VipSpec {
         addresses: addresses.collect(),
         mode: VipMode::IpConfig.into(),
@@ -85,6 +89,7 @@ fn spec(args: &CreateArgs) -> v1::VipSpec {
         // `parse::duration` takes no more than a day, which always fits.
         release_timeout: args.release_timeout.and_then(|timeout| timeout.try_into().ok()),
         on_quorum_loss: on_quorum_loss.into(),
+        drift: drift.into(),
     }
 }
 
@@ -195,6 +200,7 @@ fn render(vip: &Vip) -> String {
     line("held since", &vip.held_since.as_ref().map(words::time).unwrap_or_default());
     line("move", &vip.current_move.as_ref().map(headline).unwrap_or_default());
     line("blocked", &vip.blocked_reason);
+    line("drift", &drift(vip));
     line("exposed NICs", &vip.exposed_nics.join(" "));
     let candidates: Vec<String> =
         spec.candidates.iter().map(|given| format!("{}={}", given.node, given.priority)).collect();
@@ -205,8 +211,15 @@ fn render(vip: &Vip) -> String {
         timeout.map_or(String::new(), |span| format!(", within {}", words::duration(span)));
     line("release", &format!("{}{timeout}", words::release(spec.release)));
     line("on quorum loss", &words::quorum_loss(spec.on_quorum_loss));
+    line("on drift", &words::drift(spec.drift));
     line("revision", &vip.revision.to_string());
     text.trim_end().to_owned()
+}
+
+/// `NIC n1-nic lacks 10.5.0.110, since 12:00:00`
+fn drift(vip: &Vip) -> String {
+    let since = vip.drift_since.as_ref().map(words::time);
+    since.map_or(String::new(), |since| format!("{}, since {since}", vip.drift))
 }
 
 #[cfg(test)]

@@ -10,8 +10,9 @@ use vipfence_coordinator_core::{
 };
 use vipfence_proto::v1;
 use vipfence_types::{
-    Answer, Candidate, Epoch, Grant, Heartbeat, Mode, NicId, NicRecord, NodeHealth, NodeId,
-    QuorumLoss, Release, RequestId, Role, Term, VipAddress, VipEpoch, VipName, VipReport, VipSpec,
+    Answer, Candidate, DriftPolicy, Epoch, Grant, Heartbeat, Mode, NicId, NicRecord, NodeHealth,
+    NodeId, QuorumLoss, Release, RequestId, Role, Term, VipAddress, VipEpoch, VipName, VipReport,
+    VipSpec,
 };
 
 use super::errors::{invalid, invalid_name};
@@ -105,6 +106,13 @@ pub(super) fn spec(message: Option<&v1::VipSpec>) -> Result<VipSpec, Status> {
                 QuorumLoss::Release
             }
             v1::QuorumLossPolicy::Hold => QuorumLoss::Hold,
+        },
+        drift: match message.drift() {
+            v1::DriftPolicy::Unspecified if message.drift != 0 => {
+                return Err(unknown("spec.drift"));
+            }
+            v1::DriftPolicy::Unspecified | v1::DriftPolicy::Repair => DriftPolicy::Repair,
+            v1::DriftPolicy::Report => DriftPolicy::Report,
         },
     })
 }
@@ -263,6 +271,8 @@ pub(super) fn vip_message(state: &Registry, record: &VipRecord) -> v1::Vip {
         blocked_reason: open.map_or(String::new(), |open| open.blocked_reason.clone()),
         exposed_nics: record.exposed.iter().map(ToString::to_string).collect(),
         held_since: record.held_since_ms.map(timestamp),
+        drift: record.drift.as_ref().map(|drift| drift.what.clone()).unwrap_or_default(),
+        drift_since: record.drift.as_ref().map(|drift| timestamp(drift.since_ms)),
     }
 }
 
@@ -287,6 +297,11 @@ pub(super) fn spec_message(spec: &VipSpec) -> v1::VipSpec {
         on_quorum_loss: match spec.on_quorum_loss {
             QuorumLoss::Release => v1::QuorumLossPolicy::Release,
             QuorumLoss::Hold => v1::QuorumLossPolicy::Hold,
+        }
+        .into(),
+        drift: match spec.drift {
+            DriftPolicy::Repair => v1::DriftPolicy::Repair,
+            DriftPolicy::Report => v1::DriftPolicy::Report,
         }
         .into(),
     }

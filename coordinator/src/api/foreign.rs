@@ -98,8 +98,8 @@ fn specs() -> BoxedStrategy<v1::VipSpec> {
         any::<(i32, i32, i32)>(),
     );
     let odd = parts.prop_map(|(addresses, candidates, release_timeout, (mode, release, loss))| {
-        let (mode, release, on_quorum_loss) = (mode % 3, release % 4, loss % 4);
-        v1::VipSpec { addresses, candidates, release_timeout, mode, release, on_quorum_loss }
+        let (mode, release, on_quorum_loss, drift) = (mode % 3, release % 4, loss % 4, loss % 5);
+        v1::VipSpec { addresses, candidates, release_timeout, mode, release, on_quorum_loss, drift }
     });
     prop_oneof![1 => odd, 1 => messages(spec())].boxed()
 }

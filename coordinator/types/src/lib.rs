@@ -26,4 +26,6 @@ pub use text::brief;
 pub use timing::{
     CLOCK_RATIO, KERNEL_LIFETIME_CAP, KERNEL_SLACK, Profile, Timing, TimingError, lease_wait,
 };
-pub use vip::{Candidate, InvalidSpec, Mode, QuorumLoss, Release, Role, VipAddress, VipSpec};
+pub use vip::{
+    Candidate, DriftPolicy, InvalidSpec, Mode, QuorumLoss, Release, Role, VipAddress, VipSpec,
+};

@@ -62,6 +62,18 @@ pub enum QuorumLoss {
     Hold,
 }
 
+/// What is done where Azure disagrees with what is committed: somebody else took the address off a
+/// NIC, or put it on one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DriftPolicy {
+    /// It is shown, and put right by a move with cause DRIFT.
+    #[default]
+    Repair,
+    /// It is shown only. The next move puts it right.
+    Report,
+}
+
 /// One address of a VIP.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct VipAddress {
@@ -105,6 +117,9 @@ pub struct VipSpec {
     pub release_timeout_ms: u64,
     /// What a holder does without a quorum.
     pub on_quorum_loss: QuorumLoss,
+    /// What is done about drift in Azure.
+    #[serde(default)]
+    pub drift: DriftPolicy,
 }
 
 /// Why a VIP definition was not accepted: the field at fault and what to do.
@@ -133,6 +148,7 @@ impl VipSpec {
             release: Release::default(),
             release_timeout_ms: 10_000,
             on_quorum_loss: QuorumLoss::default(),
+            drift: DriftPolicy::default(),
         }
     }
 

@@ -16,10 +16,12 @@ use crate::{
 
 /// Within so long after the last fault every VIP is where it should be (I6). The longest that a
 /// healthy cluster takes: an election, a lease wait of the tolerant profile, operations that were
-/// slow when the faults ended, and a pause that Azure has asked for.
+/// slow when the faults ended, a pause that Azure has asked for, and the minute until drift is seen.
 pub const CONVERGE: u64 = secs(180);
-/// How often outsiders look whether they have left something behind.
-const TIDY: u64 = secs(5);
+/// How often a stranger looks whether he has taken something.
+const SLICE: u64 = secs(5);
+/// His NIC.
+const STRANGER: &str = "stranger-nic";
 /// It has to stay so.
 const STAY: u64 = secs(3);
 
@@ -104,8 +106,8 @@ impl World {
         self.heal();
         let healed = self.now();
         while self.now() < healed + CONVERGE && self.violation().is_none() {
-            self.outsiders_tidy_up();
-            if !self.run_until(TIDY, |world| world.unconverged().is_none()) {
+            self.strangers_let_go();
+            if !self.run_until(SLICE, |world| world.unconverged().is_none()) {
                 continue;
             }
             let since = self.now();
@@ -129,45 +131,27 @@ impl World {
         None
     }
 
-    /// What outsiders did to addresses that are held or not to be had is taken back by them: drift
-    /// repair waits for its feature.
-    fn outsiders_tidy_up(&mut self) {
-        for deed in self.untidy() {
-            self.timeline.note(self.now, || format!("** tidied up: {deed:?}"));
-            self.do_deed(deed);
-        }
-    }
-
-    fn untidy(&self) -> Vec<Deed> {
-        let azure = &self.azure.world;
-        let mut deeds = Vec::new();
-        for record in self.oracle.log.registry.vips.values() {
-            let at = record.azure.places();
-            for entry in &record.spec.addresses {
-                let IpAddr::V4(address) = entry.address else { continue };
-                if !self.oracle.azure.is_touched(entry.address) {
-                    continue;
+    /// A stranger who has an address on his own NIC lets go of it: nothing takes it from him without
+    /// force. Everything else that outsiders did is put right by drift repair.
+    fn strangers_let_go(&mut self) {
+        let records = self.oracle.log.registry.vips.values();
+        let addresses = records.flat_map(|record| record.spec.addresses.clone());
+        let document = self.azure.world.nic(STRANGER).unwrap_or_default();
+        let on = addresses_of(&document);
+        let deeds: Vec<AdminCommand> = addresses
+            .filter(|entry| on.contains(&entry.address))
+            .filter_map(|entry| match entry.address {
+                IpAddr::V4(address) => {
+                    let nic = STRANGER.to_owned();
+                    Some(AdminCommand::ThirdPartyDetach { nic, address, immediate: true })
                 }
-                for nic in azure.config().nics.iter().map(|nic| nic.name.clone()) {
-                    let document = azure.nic(&nic).unwrap_or_default();
-                    let has = addresses_of(&document).contains(&entry.address);
-                    let place = at.iter().find(|place| place.address == entry.address);
-                    let meant = place.is_some_and(|place| place.nic.name() == nic);
-                    let member = nic != "stranger-nic";
-                    let settled = record.open.is_none();
-                    let deed = if has && !meant && (settled || !member) {
-                        AdminCommand::ThirdPartyDetach { nic, address, immediate: true }
-                    } else if !has && meant && settled {
-                        let ip_config = Some(record.config_name(entry.address));
-                        AdminCommand::ThirdPartyAttach { nic, address, ip_config, immediate: true }
-                    } else {
-                        continue;
-                    };
-                    deeds.push(Deed::Azure(deed));
-                }
-            }
+                IpAddr::V6(_) => None,
+            })
+            .collect();
+        for deed in deeds {
+            self.timeline.note(self.now, || format!("** a stranger lets go: {deed:?}"));
+            self.do_deed(Deed::Azure(deed));
         }
-        deeds
     }
 
     /// What is missing until the cluster has converged.

@@ -64,7 +64,6 @@ pub const WAITING_FAULTS: &[&str] = &[
     "mixed versions",
     "mixed configuration",
     "hooks that hang or fail",
-    "drift that nobody asked about",
     "If-Match that Azure does not honour",
     "ARM and network-provider token buckets",
     "announced maintenance",

@@ -21,6 +21,8 @@ pub const MUST_HAPPEN: &[&str] = &[
     "a node that returns has a later epoch",
     "a process is stopped",
     "a third party took the address",
+    "drift is found",
+    "drift is put right",
     "a third party wrote a NIC that we wrote",
     "a VIP failed over",
     "a request to Azure arrives late",

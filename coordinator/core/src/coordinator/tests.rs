@@ -4,6 +4,7 @@
 mod arm;
 mod asks;
 mod bench;
+mod drift;
 mod failover;
 mod pace;
 mod switchover;

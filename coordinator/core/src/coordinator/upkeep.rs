@@ -32,6 +32,7 @@ impl Coordinator {
             self.report_nics(heartbeat);
         }
         self.ensure_writers(term);
+        self.mover.watch(now);
         self.plan_all();
         self.lower_leases();
         if self.makes_way() {

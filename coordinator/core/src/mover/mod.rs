@@ -32,6 +32,8 @@ pub(crate) use target::Check;
 
 use peers::Peers;
 
+/// How often what is at rest in Azure is read, to notice what others did there.
+const WATCH_EVERY: Duration = Duration::from_secs(60);
 /// For so long a target that failed is not chosen again by itself.
 const FAILED_FOR: Duration = Duration::from_secs(60);
 
@@ -53,6 +55,8 @@ pub(crate) struct Lead {
     /// When this process observed itself as the elected leader of this term.
     pub(crate) elected_at: Clocks,
     peers: Peers,
+    /// What is at rest is read again when it was last read before this.
+    watch_since: Clocks,
     /// When this leader first saw each open move.
     open_since: BTreeMap<(VipName, MoveId), Clocks>,
     /// Targets that turned out not to be able to take a VIP.
@@ -80,12 +84,22 @@ impl Mover {
             term,
             elected_at: now,
             peers: Peers::default(),
+            watch_since: now,
             open_since: BTreeMap::new(),
             failed: BTreeMap::new(),
             kicked: BTreeSet::new(),
             lowering: BTreeMap::new(),
             lowering_for: Revision(0),
         });
+    }
+
+    /// Has everything in Azure read again, now and then.
+    pub(crate) fn watch(&mut self, now: Clocks) {
+        if let Some(lead) = &mut self.lead
+            && now.mono_since(lead.watch_since) >= WATCH_EVERY
+        {
+            lead.watch_since = now;
+        }
     }
 
     /// This process leads no more.

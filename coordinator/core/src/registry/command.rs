@@ -126,6 +126,15 @@ pub enum Body {
         /// What to show.
         note: Note,
     },
+    /// What a leader read in Azure disagrees with a VIP at rest, or agrees again; changes no phase.
+    Drift {
+        /// The VIP.
+        vip: VipName,
+        /// The phase revision with which it was compared; refused when it has changed.
+        phase: Revision,
+        /// What was read; none = Azure agrees.
+        what: Option<String>,
+    },
     /// Changes the timers. Grants keep the longer lease until `LowerLease`.
     SetTiming {
         /// The new timers.

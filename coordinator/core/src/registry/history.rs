@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use vipfence_types::{Epoch, MoveId, Mutation, NodeId, RequestId, Revision, VipName};
 
 use super::{
-    Applied, AzureOperation, Entry, Event, EventKind, Move, Note, Outcome, PhaseSpan, Refused,
-    Registry, Request, record::RECORD_FORMAT,
+    Applied, AzureOperation, DriftRecord, Entry, Event, EventKind, Move, Note, Outcome, PhaseSpan,
+    Refused, Registry, Request, record::RECORD_FORMAT,
 };
 
 /// How many events are kept.
@@ -89,6 +89,40 @@ impl Registry {
         while log.requests.len() > MAX_PER_VIP && log.requests.front().is_some_and(may_go) {
             log.requests.pop_front();
         }
+    }
+
+    /// What a leader read in Azure, compared with a VIP at rest.
+    pub(crate) fn drift(
+        &mut self,
+        entry: Entry<'_>,
+        vip: &VipName,
+        phase: Revision,
+        what: Option<&str>,
+    ) -> Result<Applied, Refused> {
+        let known = self.vips.get(vip).ok_or_else(|| Refused::VipNotFound(vip.clone()))?;
+        if known.phase != phase || known.open.is_some() {
+            return Err(Refused::Stale);
+        }
+        self.set_drift(entry, vip, what);
+        Ok(Applied::Done)
+    }
+
+    pub(crate) fn set_drift(&mut self, entry: Entry<'_>, vip: &VipName, what: Option<&str>) {
+        let Some(record) = self.vips.get_mut(vip) else { return };
+        let known = record.drift.as_ref();
+        if known.map(|drift| drift.what.as_str()) == what {
+            return;
+        }
+        let since_ms = known.map_or(entry.at_ms, |drift| drift.since_ms);
+        let record = Arc::make_mut(record);
+        record.drift = what.map(|what| DriftRecord { what: what.to_owned(), since_ms });
+        record.revision = entry.revision;
+        let (node, epoch) = (record.holder().cloned(), record.epoch());
+        let (kind, message) = match what {
+            Some(what) => (EventKind::DriftFound, format!("VIP {vip} in Azure: {what}")),
+            None => (EventKind::DriftGone, format!("VIP {vip} is in Azure as it should be")),
+        };
+        self.record(entry, kind, Some(vip), node, epoch, message);
     }
 
     pub(crate) fn add_move(&mut self, new: Move) {
@@ -234,12 +268,16 @@ impl Registry {
     pub(crate) fn new_move(&mut self, entry: Entry<'_>, vip: &VipName, ask: NewMove<'_>) -> MoveId {
         self.last_move = self.last_move.next();
         let id = self.last_move;
-        let from_node = self.vips.get(vip).and_then(|record| record.holder().cloned());
+        let record = self.vips.get(vip);
+        let from_node = record.and_then(|record| record.holder().cloned());
+        // Repairing drift changes nobody's entitlement.
+        let kept = record.filter(|_| ask.cause == super::Cause::Drift);
+        let epoch = kept.map_or(Epoch(0), |record| record.epoch());
         self.add_move(Move {
             format: RECORD_FORMAT,
             id,
             vip: vip.clone(),
-            epoch: Epoch(0),
+            epoch,
             from_node,
             to_node: ask.to.cloned(),
             cause: ask.cause,

@@ -58,6 +58,7 @@ impl Registry {
             exposed: std::collections::BTreeSet::new(),
             found: std::collections::BTreeMap::new(),
             held_since_ms: None,
+            drift: None,
         };
         if let Some(node) = to {
             self.check_may_hold(&record, node)?;
@@ -156,7 +157,8 @@ impl Registry {
             return Ok(answer);
         }
         let known = self.living(vip)?;
-        if known.intent == Intent::Disabled {
+        // What somebody else attached is taken off a disabled VIP, too.
+        if known.intent == Intent::Disabled && ask.cause != Cause::Drift {
             return Err(Refused::VipDisabled(vip.clone()));
         }
         if expect.holder.is_some() && known.holder() != expect.holder.as_ref() {
@@ -226,7 +228,7 @@ impl Registry {
             Cause::HolderSilent => "its node is silent".to_owned(),
             Cause::HolderStopping => "its holder is stopping".to_owned(),
             Cause::TargetFailed => "the target cannot take it".to_owned(),
-            Cause::Drift => "Azure or an OS disagrees with the committed state".to_owned(),
+            Cause::Drift => "Azure disagrees with what is committed".to_owned(),
             Cause::EpochRefused => "the holder cannot use its epoch".to_owned(),
         };
         let message = format!("{id} of VIP {vip}{whither} begins: {why}");

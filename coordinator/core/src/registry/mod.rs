@@ -31,8 +31,8 @@ pub use command::{
     Applied, Body, COMMAND_FORMAT, Command, Expect, Founder, Note, Refused, Request, Step,
 };
 pub use record::{
-    AzureOperation, AzureTrack, Cause, Event, EventKind, GrantTrack, Granted, Intent, Move,
-    NodeRecord, OperationKind, Outcome, Phase, PhaseSpan, Place, RECORD_FORMAT, VipRecord,
+    AzureOperation, AzureTrack, Cause, DriftRecord, Event, EventKind, GrantTrack, Granted, Intent,
+    Move, NodeRecord, OperationKind, Outcome, Phase, PhaseSpan, Place, RECORD_FORMAT, VipRecord,
 };
 
 pub use history::VipLog;
@@ -142,6 +142,7 @@ impl Registry {
             }
             Body::Step { vip, phase, step } => self.step(entry, vip, *phase, step),
             Body::Note { vip, id, note } => self.note(entry, vip, *id, note),
+            Body::Drift { vip, phase, what } => self.drift(entry, vip, *phase, what.as_deref()),
             Body::SetTiming { timing } => self.set_timing(entry, *timing),
             Body::LowerLease { vip, epoch, timing } => {
                 self.lower_lease(entry, vip, *epoch, *timing)

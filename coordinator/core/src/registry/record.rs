@@ -216,6 +216,18 @@ pub struct VipRecord {
     pub found: BTreeMap<IpAddr, Value>,
     /// When it was last reported as held, in milliseconds since 1970.
     pub held_since_ms: Option<u64>,
+    /// How Azure disagrees with the tracks, as a leader read it.
+    #[serde(default)]
+    pub drift: Option<DriftRecord>,
+}
+
+/// Azure disagrees with the committed state of a VIP.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DriftRecord {
+    /// What was read, for people.
+    pub what: String,
+    /// When it was committed, in milliseconds since 1970.
+    pub since_ms: u64,
 }
 
 impl VipRecord {
@@ -463,6 +475,10 @@ pub enum EventKind {
     VipUpdated,
     /// A VIP is gone.
     VipDeleted,
+    /// Azure disagrees with what is committed.
+    DriftFound,
+    /// Azure agrees again.
+    DriftGone,
     /// A move began.
     MoveStarted,
     /// A later move took a move's place.
@@ -499,6 +515,8 @@ impl EventKind {
             Self::VipCreated => "VIP_CREATED",
             Self::VipUpdated => "VIP_UPDATED",
             Self::VipDeleted => "VIP_DELETED",
+            Self::DriftFound => "DRIFT_FOUND",
+            Self::DriftGone => "DRIFT_GONE",
             Self::MoveStarted => "MOVE_STARTED",
             Self::MoveSuperseded => "MOVE_SUPERSEDED",
             Self::MoveDone => "MOVE_DONE",

@@ -59,6 +59,7 @@ impl Registry {
         }
         if matches!(step, Step::Held { .. } | Step::Ended { .. }) {
             self.finish(entry, vip);
+            self.set_drift(entry, vip, None);
         }
         self.show_phase(entry, vip);
         if deleted {

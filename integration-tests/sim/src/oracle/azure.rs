@@ -103,12 +103,6 @@ impl Azure {
         }
     }
 
-    /// Whether an outsider has touched an address since its VIP was last reported as held.
-    pub(crate) fn is_touched(&self, address: IpAddr) -> bool {
-        let held = self.held.get(&address).copied().unwrap_or(0);
-        self.touched.get(&address).is_some_and(|touched| *touched >= held)
-    }
-
     // ---- entries of the log -------------------------------------------------------------------
 
     pub(crate) fn entry(
@@ -135,6 +129,8 @@ impl Azure {
                 let addresses = spec.into_iter().flat_map(|spec| &spec.addresses);
                 self.forced.extend(addresses.map(|entry| entry.address));
             }
+            Body::Drift { what: Some(_), .. } => sometimes.saw("drift is found"),
+            Body::StartMove { cause: Cause::Drift, .. } => sometimes.saw("drift is put right"),
             Body::SetTiming { .. } => sometimes.saw("the timers are changed"),
             Body::SetIntent { .. } => sometimes.saw("a VIP is disabled, enabled or deleted"),
             Body::StartMove { cause: Cause::EpochRefused, .. } => {

@@ -260,8 +260,8 @@ fn v06_an_accepted_write_does_not_clear_a_nic_of_a_later_one_of_unknown_outcome_
 }
 
 /// V7: after Held the other NICs are sealed in the background, so that an outsider's detach a while
-/// later does not let the attach of a dead leader in. (That the VIP is then put back waits for drift
-/// repair; here the outsider does it.)
+/// later does not let the attach of a dead leader in. (Drift repair puts the VIP back, within a
+/// minute.)
 fn v07(world: &mut World) -> Story {
     a_holds(world, W)?;
     writes_hang(world, &["b-nic"]);

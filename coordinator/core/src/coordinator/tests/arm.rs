@@ -131,6 +131,11 @@ impl Arm {
         nic.version += 1;
     }
 
+    /// Something unrelated has failed on a NIC.
+    pub(super) fn fails(&mut self, nic: &str) {
+        self.nics.get_mut(nic).expect("a NIC").failed = true;
+    }
+
     pub(super) fn outsider_detaches(&mut self, nic: &str, address: IpAddr) {
         let nic = self.nics.get_mut(nic).expect("a NIC");
         nic.configs.retain(|config| config.address != address || config.primary);

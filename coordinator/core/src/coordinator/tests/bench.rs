@@ -308,6 +308,11 @@ impl Bench {
         self.ask(Ask::CreateVip { vip, spec, enabled: true, to, request })
     }
 
+    pub(super) fn define_disabled(&mut self) -> AskId {
+        let (vip, spec, request) = (demo(), VipSpec::host(address()), Request::default());
+        self.ask(Ask::CreateVip { vip, spec, enabled: false, to: None, request })
+    }
+
     pub(super) fn move_to(&mut self, to: &str) -> AskId {
         self.move_with(Some(to), false)
     }

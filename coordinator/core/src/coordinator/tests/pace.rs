@@ -37,9 +37,9 @@ fn is_calm(bench: &mut Bench, proposals: usize, requests: usize) {
 }
 
 #[test]
-fn a_steady_cluster_proposes_and_asks_azure_nothing() {
+fn a_steady_cluster_proposes_nothing_and_reads_a_nic_once_a_minute() {
     let mut bench = Bench::held_by_a();
-    is_calm(&mut bench, 0, 0);
+    is_calm(&mut bench, 0, 1);
     assert!(bench.is_held_by("a"));
 }
 

@@ -199,7 +199,7 @@ fn a_leader_that_azure_refuses_makes_way_while_a_move_waits_and_not_before() {
         fault: Fault::Answer(403, "AuthorizationFailed"),
         left: usize::MAX,
     });
-    bench.run(secs(60));
+    bench.run(secs(30));
     assert!(!bench.saw("a steps down"), "nothing waits\n{}", bench.story());
     bench.move_to("b");
     let moved_at = bench.now;
@@ -211,6 +211,22 @@ fn a_leader_that_azure_refuses_makes_way_while_a_move_waits_and_not_before() {
     assert_eq!(count(&bench), 1, "{}", bench.story());
     bench.run(secs(30));
     assert_eq!(count(&bench), 2, "{}", bench.story());
+}
+
+#[test]
+fn a_leader_that_has_long_been_refused_by_azure_makes_way_as_soon_as_a_move_waits() {
+    let mut bench = Bench::held_by_a();
+    bench.arm.rules.push(Rule {
+        nic: "",
+        method: None,
+        fault: Fault::Answer(403, "AuthorizationFailed"),
+        left: usize::MAX,
+    });
+    // The look at what is at rest has failed for a while.
+    bench.run(secs(90));
+    assert!(!bench.saw("a steps down"), "nothing waits\n{}", bench.story());
+    bench.move_to("b");
+    assert!(bench.run_until(secs(1), |b| b.saw("a steps down")), "{}", bench.story());
 }
 
 #[test]

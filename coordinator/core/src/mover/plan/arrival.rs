@@ -1,6 +1,6 @@
 //! Where the tracks meet: Held (rule 2), and the end of a VIP that is to be held by nobody.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use vipfence_types::{Clocks, Mutation, NicId, NodeId, VipEpoch};
 
@@ -77,7 +77,7 @@ impl Facts<'_> {
     }
 
     /// Attached is committed, and yet the NIC does not show it (an outside hand, a failed
-    /// operation of somebody else): the attach begins anew.
+    /// operation of somebody else): the attach begins anew, by looking where the address is.
     fn attach_again(
         &self,
         record: &VipRecord,
@@ -92,11 +92,9 @@ impl Facts<'_> {
         if !to.iter().all(settled) {
             return;
         }
-        if !self.sealed(record, decision) {
-            return;
-        }
-        let (node, to) = (target.clone(), to.clone());
-        decision.step(record, Step::BeginAttach { node, to, found: BTreeMap::new() });
+        let key = (record.name.clone(), record.open.unwrap_or_default());
+        let since = self.lead.open_since.get(&key).copied().unwrap_or(self.now);
+        self.begin(record, target, to, since, decision);
     }
 
     /// End the grant, detach, and then the record changes.
@@ -129,7 +127,10 @@ impl Facts<'_> {
         if !self.sealed(record, decision) {
             return;
         }
-        let mut back = BTreeSet::new();
+        // What somebody else has put on a member's NIC goes as well.
+        let attached = |place: &Place| self.lists(place) == Some(true);
+        let mut back: BTreeSet<Place> =
+            self.places_of_members(record).into_iter().filter(attached).collect();
         for nic in &record.exposed {
             let readable =
                 |writer: &&NicWriter| !writer.is_gone() && writer.nic_problem().is_none();

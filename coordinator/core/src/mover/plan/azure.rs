@@ -64,9 +64,9 @@ impl Facts<'_> {
         }
     }
 
-    /// Before the first attach it is not known where the address is: every NIC of the cluster is
-    /// read, and the address taken off where it is found.
-    fn begin(
+    /// Before the first attach, and after an outsider's hand, it is not known where the address is:
+    /// every NIC of the cluster is read, and the address taken off where it is found.
+    pub(super) fn begin(
         &self,
         record: &VipRecord,
         target: &NodeId,

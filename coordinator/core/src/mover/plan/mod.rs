@@ -9,18 +9,17 @@ mod arrival;
 mod azure;
 mod grant;
 mod redirect;
+mod rest;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
-use vipfence_types::{Clocks, Mutation, NicId, NodeId, VipEpoch};
+use vipfence_types::{Clocks, Mutation, NicId, NodeId};
 
 use super::{Check, Lead, Mover};
 use crate::{
     nic::{NicWriter, Presence, Want},
-    registry::{
-        AzureTrack, Body, Cause, Expect, Intent, Move, Place, Registry, Request, Step, VipRecord,
-    },
+    registry::{AzureTrack, Body, Intent, Move, Place, Registry, Step, VipRecord},
 };
 
 /// What is to be done about one VIP.
@@ -80,7 +79,7 @@ impl Mover {
         let Some(lead) = &self.lead else { return decision };
         let facts = Facts { mover: self, lead, now, state, nics };
         match state.open_move(&record.name) {
-            None => facts.steady(record, &mut decision),
+            None => facts.at_rest(record, &mut decision),
             Some(open) => facts.moving(record, open, &mut decision),
         }
         decision
@@ -88,44 +87,6 @@ impl Mover {
 }
 
 impl Facts<'_> {
-    /// A VIP that is held, or held by nobody as asked for: look for a reason to move it, and seal
-    /// what is still exposed.
-    fn steady(&self, record: &VipRecord, decision: &mut Decision) {
-        self.seal_exposed(record, decision);
-        let Some(grant) = record.grant.grant() else { return };
-        let holder = &grant.node;
-        let at = VipEpoch { vip: record.name.clone(), epoch: grant.epoch };
-        let best = || self.lead.best(self.now, self.state, record, Some(holder)).ok();
-        if self.lead.is_silent(self.now, self.state, holder) {
-            self.start(record, best(), Cause::HolderSilent, decision);
-        } else if self.lead.peers.refuses(holder, &at) {
-            let stays = self.state.check_may_hold(record, holder).is_ok();
-            let to = if stays { Some(holder.clone()) } else { best() };
-            self.start(record, to, Cause::EpochRefused, decision);
-        } else if self.is_stopping(holder) {
-            // Without an eligible candidate the lease, and then the silence, decides.
-            if let Some(to) = best() {
-                self.start(record, Some(to), Cause::HolderStopping, decision);
-            }
-        }
-    }
-
-    fn is_stopping(&self, node: &NodeId) -> bool {
-        self.lead.peers.latest(node).is_some_and(|beat| beat.health.stopping)
-    }
-
-    fn start(&self, record: &VipRecord, to: Option<NodeId>, cause: Cause, decision: &mut Decision) {
-        let caller = format!("leader {}", self.mover.me);
-        decision.step.get_or_insert(Body::StartMove {
-            vip: record.name.clone(),
-            to,
-            cause,
-            expect: Expect { phase: Some(record.phase), ..Expect::default() },
-            force: false,
-            request: Request { id: None, content: String::new(), caller },
-        });
-    }
-
     fn seal_exposed(&self, record: &VipRecord, decision: &mut Decision) {
         let exposed = record.exposed.iter().filter(|nic| !self.is_cleared(nic));
         decision.seals.extend(exposed.cloned());

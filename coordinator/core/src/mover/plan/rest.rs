@@ -1,0 +1,191 @@
+//! A VIP at rest: a reason to move it, what is still exposed, and drift.
+//!
+//! Drift is what somebody else did in Azure: an address of the VIP is not on its holder's NIC, or a
+//! VIP that nobody is to hold is on one. Only a NIC that was *read back* (design.md §5) tells: a
+//! document that is `Updating` proves nothing. What is found is committed before it is put right, so
+//! that every node shows it. Whether an OS has the address is not looked at here: the holder's
+//! heartbeat says so.
+
+use vipfence_types::{DriftPolicy, NodeId, VipEpoch};
+
+use super::{Decision, Facts};
+use crate::{
+    nic::Provisioning,
+    registry::{AzureTrack, Body, Cause, Expect, Place, Request, VipRecord},
+};
+
+/// How Azure disagrees with a VIP at rest.
+struct Drift {
+    what: String,
+    /// The holder's NIC is no more: no write to it helps.
+    nic_is_gone: bool,
+}
+
+impl Facts<'_> {
+    /// A VIP that is held, or held by nobody as asked for.
+    pub(super) fn at_rest(&self, record: &VipRecord, decision: &mut Decision) {
+        self.seal_exposed(record, decision);
+        self.look_for_holder(record, decision);
+        self.look_for_drift(record, decision);
+    }
+
+    /// Looks for a reason to move the VIP to another node.
+    fn look_for_holder(&self, record: &VipRecord, decision: &mut Decision) {
+        let Some(grant) = record.grant.grant() else { return };
+        let holder = &grant.node;
+        let at = VipEpoch { vip: record.name.clone(), epoch: grant.epoch };
+        if self.lead.is_silent(self.now, self.state, holder) {
+            self.start(record, self.best_but(record, holder), Cause::HolderSilent, decision);
+        } else if self.lead.peers.refuses(holder, &at) {
+            let stays = self.state.check_may_hold(record, holder).is_ok();
+            let to = if stays { Some(holder.clone()) } else { self.best_but(record, holder) };
+            self.start(record, to, Cause::EpochRefused, decision);
+        } else if self.is_stopping(holder) {
+            // Without an eligible candidate the lease, and then the silence, decides.
+            if let Some(to) = self.best_but(record, holder) {
+                self.start(record, Some(to), Cause::HolderStopping, decision);
+            }
+        }
+    }
+
+    fn best_but(&self, record: &VipRecord, holder: &NodeId) -> Option<NodeId> {
+        self.lead.best(self.now, self.state, record, Some(holder)).ok()
+    }
+
+    fn is_stopping(&self, node: &NodeId) -> bool {
+        self.lead.peers.latest(node).is_some_and(|beat| beat.health.stopping)
+    }
+
+    pub(super) fn start(
+        &self,
+        record: &VipRecord,
+        to: Option<NodeId>,
+        cause: Cause,
+        decision: &mut Decision,
+    ) {
+        let caller = format!("leader {}", self.mover.me);
+        decision.step.get_or_insert(Body::StartMove {
+            vip: record.name.clone(),
+            to,
+            cause,
+            expect: Expect { phase: Some(record.phase), ..Expect::default() },
+            force: false,
+            request: Request { id: None, content: String::new(), caller },
+        });
+    }
+
+    // ---- drift --------------------------------------------------------------------------------
+
+    /// Compares what was read last with what is committed, and has it read again now and then.
+    fn look_for_drift(&self, record: &VipRecord, decision: &mut Decision) {
+        let places = self.watched(record);
+        self.read(places.iter().map(|place| &place.nic), self.lead.watch_since, decision);
+        let found = match &record.azure {
+            AzureTrack::Attached { .. } => {
+                let drifts = places.iter().map(|place| self.drift_of_held(place));
+                match drifts.collect::<Option<Vec<_>>>() {
+                    // Not everything can be told now: what is known stands.
+                    None => return,
+                    Some(drifts) => drifts.into_iter().flatten().next(),
+                }
+            }
+            AzureTrack::Detached => {
+                let on = places.iter().find(|place| self.lists(place) == Some(true));
+                if on.is_none() && places.iter().any(|place| self.lists(place).is_none()) {
+                    return;
+                }
+                on.map(|place| {
+                    let what = format!("{} is on NIC {}", place.address, place.nic.name());
+                    Drift { what, nic_is_gone: false }
+                })
+            }
+            AzureTrack::Detaching { .. } | AzureTrack::Attaching { .. } => return,
+        };
+        let known = record.drift.as_ref().map(|drift| drift.what.as_str());
+        let what = found.as_ref().map(|drift| drift.what.clone());
+        if known != what.as_deref() {
+            let (vip, phase) = (record.name.clone(), record.phase);
+            decision.step.get_or_insert(Body::Drift { vip, phase, what });
+            return;
+        }
+        if let (Some(drift), DriftPolicy::Repair) = (found, record.spec.drift)
+            && self.is_ours_to_repair(record)
+        {
+            self.repair(record, &drift, decision);
+        }
+    }
+
+    /// A VIP that was defined but never placed may still be served by what it is to replace.
+    fn is_ours_to_repair(&self, record: &VipRecord) -> bool {
+        let moves = self.state.logs.get(&record.name).map(|log| &log.moves);
+        record.is_held() || moves.is_some_and(|moves| !moves.is_empty())
+    }
+
+    /// The places that tell whether a VIP is where it should be.
+    fn watched(&self, record: &VipRecord) -> Vec<Place> {
+        match &record.azure {
+            AzureTrack::Attached { at, .. } => at.iter().cloned().collect(),
+            AzureTrack::Detached => self.places_of_members(record),
+            AzureTrack::Detaching { .. } | AzureTrack::Attaching { .. } => vec![],
+        }
+    }
+
+    /// Every place that the VIP could have on a NIC of this cluster.
+    pub(super) fn places_of_members(&self, record: &VipRecord) -> Vec<Place> {
+        let nics = self.state.nodes.values().flat_map(|node| &node.nics);
+        nics.flat_map(|nic| {
+            let addresses = record.spec.addresses.iter().map(|entry| entry.address);
+            addresses.map(|address| Place { nic: nic.id.clone(), address })
+        })
+        .collect()
+    }
+
+    /// None = cannot be told now; `Some(None)` = it is where it should be.
+    fn drift_of_held(&self, place: &Place) -> Option<Option<Drift>> {
+        let writer = self.nics.get(&place.nic)?;
+        let (nic, address) = (place.nic.name(), place.address);
+        if writer.is_gone() {
+            let what = format!("NIC {nic} does not exist");
+            return Some(Some(Drift { what, nic_is_gone: true }));
+        }
+        let what = match writer.lists(address) {
+            Some(true) => return Some(None),
+            Some(false) => match self.seen_elsewhere(place) {
+                Some(other) => format!("{address} is on NIC {other} in place of {nic}"),
+                None => format!("NIC {nic} lacks {address}"),
+            },
+            None => {
+                let failed = |d: &crate::nic::NicDocument| d.provisioning() == Provisioning::Failed;
+                if !writer.document_since(self.lead.watch_since).is_some_and(failed) {
+                    return None;
+                }
+                format!("NIC {nic} is in state Failed")
+            }
+        };
+        Some(Some(Drift { what, nic_is_gone: false }))
+    }
+
+    /// A NIC that was last read with the address on it.
+    fn seen_elsewhere(&self, place: &Place) -> Option<&str> {
+        let shows = |writer: &crate::nic::NicWriter| {
+            writer.document().is_some_and(|document| document.find(place.address).is_some())
+        };
+        self.nics
+            .iter()
+            .find(|(nic, writer)| **nic != place.nic && shows(writer))
+            .map(|(nic, _)| nic.name())
+    }
+
+    /// To the present holder, who serves on meanwhile: epoch and grant stay. Where its NIC is gone
+    /// nothing can be attached to it.
+    fn repair(&self, record: &VipRecord, drift: &Drift, decision: &mut Decision) {
+        match (record.holder(), drift.nic_is_gone) {
+            (Some(holder), true) => {
+                if let Some(to) = self.best_but(record, holder) {
+                    self.start(record, Some(to), Cause::TargetFailed, decision);
+                }
+            }
+            (holder, _) => self.start(record, holder.cloned(), Cause::Drift, decision),
+        }
+    }
+}
