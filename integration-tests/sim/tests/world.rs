@@ -22,6 +22,7 @@ const REGRESSIONS: &[(u64, Length)] = &[
     (1_795_250_723_879, Length::Long),
     (1_795_252_947_705, Length::Long),
     (1_795_255_922_323, Length::Long),
+    (2_100_000_001_791, Length::Long),
 ];
 
 #[test]

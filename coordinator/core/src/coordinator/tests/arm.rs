@@ -53,6 +53,8 @@ struct Nic {
     version: u64,
     running: Option<Running>,
     failed: bool,
+    /// What a failed detach has left allocated, though the document shows its goal.
+    kept: Vec<IpAddr>,
 }
 
 /// One write as ARM saw it.
@@ -115,6 +117,7 @@ impl Arm {
             version: 1,
             running: None,
             failed: false,
+            kept: vec![],
         };
         self.nics.insert(name.to_owned(), nic);
     }
@@ -134,6 +137,13 @@ impl Arm {
     /// Something unrelated has failed on a NIC.
     pub(super) fn fails(&mut self, nic: &str) {
         self.nics.get_mut(nic).expect("a NIC").failed = true;
+    }
+
+    /// A detach has failed: the document shows its goal, and Azure has let go of nothing.
+    pub(super) fn detach_failed(&mut self, nic: &str, address: IpAddr) {
+        let nic = self.nics.get_mut(nic).expect("a NIC");
+        nic.failed = true;
+        nic.kept.push(address);
     }
 
     pub(super) fn outsider_detaches(&mut self, nic: &str, address: IpAddr) {
@@ -296,7 +306,7 @@ impl Arm {
         let has = |configs: &[Config]| configs.iter().any(|config| config.address == address);
         let other = self.nics.iter().find(|(name, nic)| {
             let freeing = nic.running.as_ref().is_some_and(|running| has(&running.before));
-            *name != but && (has(&nic.configs) || freeing)
+            *name != but && (has(&nic.configs) || freeing || nic.kept.contains(&address))
         });
         other.map(|(name, _)| name.clone())
     }
@@ -308,6 +318,8 @@ impl Arm {
                 if running.fails {
                     nic.configs = running.before;
                     nic.failed = true;
+                } else {
+                    nic.kept.clear();
                 }
             }
         }

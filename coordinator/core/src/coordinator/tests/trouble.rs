@@ -291,3 +291,12 @@ fn a_leader_that_may_only_read_makes_way_too() {
     bench.move_to("b");
     assert!(bench.run_until(secs(60), |b| b.saw("a steps down")), "{}", bench.story());
 }
+
+#[test]
+fn an_address_that_a_failed_detach_has_left_allocated_is_taken_off_again() {
+    let mut bench = Bench::new();
+    bench.arm.detach_failed("c-nic", address());
+    bench.create(VipSpec::host(address()), Some("a"));
+    assert!(bench.run_until(secs(20), |b| b.is_held_by("a")), "{}", bench.story());
+    assert!(bench.when("Put a-nic 400") < bench.when("Put c-nic 200"), "{}", bench.story());
+}

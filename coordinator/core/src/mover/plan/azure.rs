@@ -9,7 +9,7 @@ use vipfence_types::{Clocks, Mutation, NicId, NodeId, Release};
 use super::{Decision, Facts};
 use crate::{
     mover::Check,
-    nic::ProblemKind,
+    nic::{ProblemKind, Provisioning},
     registry::{AzureTrack, Move, Place, Step, VipRecord},
 };
 
@@ -229,10 +229,13 @@ impl Facts<'_> {
         self.read(core::iter::once(holder), since, decision);
         let member = self.state.nodes.values().any(|n| n.nics.iter().any(|nic| nic.id == *holder));
         let document = self.nics.get(holder).and_then(|writer| writer.document_since(since));
-        let Some(config) = document.and_then(|document| document.find(place.address)) else {
+        let config = document.and_then(|document| document.find(place.address));
+        // A failed detach may have left it allocated, though the document shows the goal.
+        let kept = document.is_some_and(|d| d.provisioning() == Provisioning::Failed);
+        if config.is_none() && !(kept && member) {
             return self.say_problem(place, decision);
-        };
-        if config.primary {
+        }
+        if config.is_some_and(|config| config.primary) {
             let reason = format!("{} is the primary address of {}", place.address, holder.name());
             return decision.wait(reason, None);
         }
