@@ -183,6 +183,7 @@ fn driver(
             timing: config.timing(),
             founders: founders.collect(),
             api_version: config.azure.api_version.clone(),
+            trust_if_match: config.azure.trust_if_match,
         },
         consensus: consensus.clone(),
         azure: Arc::new(azure.clone()),

@@ -95,6 +95,8 @@ pub(crate) struct AzureConfig {
     pub(crate) api_version: String,
     /// Certificates to trust for ARM in place of the system's.
     pub(crate) ca_file: Option<PathBuf>,
+    /// Whether ARM is relied on to refuse a NIC write with an old `If-Match`.
+    pub(crate) trust_if_match: bool,
     /// The user-assigned identity; none = the system-assigned one.
     pub(crate) client_id: Option<String>,
 }

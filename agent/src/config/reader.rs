@@ -132,7 +132,12 @@ impl<'t> Section<'t> {
 
     /// A truth value, false if left out.
     pub(super) fn flag(&self, reader: &mut Reader, key: &str) -> bool {
-        let Some(value) = self.get(key) else { return false };
+        self.flag_or(reader, key, false)
+    }
+
+    /// A truth value, with what it is if left out.
+    pub(super) fn flag_or(&self, reader: &mut Reader, key: &str, default: bool) -> bool {
+        let Some(value) = self.get(key) else { return default };
         if let DeValue::Boolean(flag) = value.get_ref() {
             return *flag;
         }
@@ -140,7 +145,7 @@ impl<'t> Section<'t> {
             .at(value.span())
             .help(format!("write `{key} = true` or `{key} = false`, without quotes"));
         reader.report(problem);
-        false
+        default
     }
 
     /// A table inside of this one; reported if something else stands there.

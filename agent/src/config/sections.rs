@@ -17,7 +17,8 @@ const NODE: &[&str] = &["name", "data_dir"];
 const LISTEN: &[&str] = &["grpc", "http", "insecure"];
 const PEER: &[&str] = &["name", "address", "role"];
 const NIC: &[&str] = &["name", "id"];
-const AZURE: &[&str] = &["arm", "imds", "audience", "api_version", "ca_file", "client_id"];
+const AZURE: &[&str] =
+    &["arm", "imds", "audience", "api_version", "ca_file", "trust_if_match", "client_id"];
 const OS: &[&str] = &["driver", "responder"];
 
 const ARM: &str = "https://management.azure.com";
@@ -216,6 +217,7 @@ fn read_azure(reader: &mut Reader, top: &Section<'_>, folder: &Path) -> AzurePar
             audience: format!("{ARM}/"),
             api_version: API_VERSION.to_owned(),
             ca_file: None,
+            trust_if_match: true,
             client_id: None,
         };
         let placed = |url: &str| Some(Placed::new(url.to_owned(), 0..0));
@@ -240,6 +242,7 @@ fn read_azure(reader: &mut Reader, top: &Section<'_>, folder: &Path) -> AzurePar
             if path.is_file() { Ok(path.clone()) } else { Err(missing()) }
         })
     });
+    let trust_if_match = section.flag_or(reader, "trust_if_match", true);
     let client_id = section.optional_text(reader, "client_id");
     let client_id = client_id.map(|given| reader.convert(&given, client_id_of));
     let config = || {
@@ -249,6 +252,7 @@ fn read_azure(reader: &mut Reader, top: &Section<'_>, folder: &Path) -> AzurePar
             audience: audience?.value,
             api_version: api_version?.value,
             ca_file: ca_file.map(|path| path.map(|path| path.value).ok_or(())).transpose().ok()?,
+            trust_if_match,
             client_id: client_id.map(|id| id.map(|id| id.value).ok_or(())).transpose().ok()?,
         })
     };

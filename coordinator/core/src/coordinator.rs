@@ -35,7 +35,10 @@ use vipfence_types::{
 use crate::{
     ask::{AskError, Reply},
     mover::Mover,
-    nic::{HttpId, HttpResult, NicEffect, NicWriter},
+    nic::{
+        HttpId, HttpResult, NicEffect, NicWriter,
+        budget::{Budget, Class},
+    },
     registry::{Applied, AzureOperation, Body, COMMAND_FORMAT, Command, Note, Refused, Registry},
     survey::Survey,
 };
@@ -88,6 +91,9 @@ pub struct Coordinator {
     /// Grants and releases that nodes were nudged about.
     nudged: BTreeMap<VipName, Revision>,
     reach: Reach,
+    budget: Budget,
+    /// What each request that is under way costs.
+    sent: BTreeMap<HttpId, Class>,
     next: u64,
     now: Clocks,
     effects: Vec<Effect>,
@@ -111,6 +117,8 @@ impl Coordinator {
             surveys: BTreeMap::new(),
             nudged: BTreeMap::new(),
             reach: Reach::default(),
+            budget: Budget::new(now),
+            sent: BTreeMap::new(),
             next: 0,
             now,
             effects: Vec::new(),
@@ -266,6 +274,9 @@ impl Coordinator {
 
     fn on_http(&mut self, id: HttpId, result: HttpResult) {
         self.reach.called(self.now, id, &result);
+        if let Some(class) = self.sent.remove(&id) {
+            self.budget.learn(self.now, class, &result);
+        }
         let survey = self.surveys.iter().find(|(_, (survey, _))| survey.awaits(id));
         if let Some(ask) = survey.map(|(ask, _)| *ask) {
             return self.on_survey(ask, id, result);
@@ -304,6 +315,7 @@ impl Coordinator {
             match effect {
                 NicEffect::Http(request) => {
                     self.reach.sent(&request);
+                    self.sent.insert(request.id, Class::of(request.method));
                     self.effects.push(Effect::Http(request));
                 }
                 NicEffect::Round => self.rounds.want(Confirm::Write(nic.clone())),

@@ -217,6 +217,7 @@ impl World {
             timing: plan.timing,
             founders: nodes.iter().map(founder).collect(),
             api_version: "2024-05-01".to_owned(),
+            trust_if_match: true,
         };
         let mut clocks = Chance::of(seed, stream::CLOCKS);
         let machines: Vec<Machine> = (0..)

@@ -7,7 +7,7 @@ use vipfence_types::{Mutation, NicId, NodeId, VipName, VipSpec};
 use super::{AskId, Coordinator, Effect, Purpose, refuse, was_asked};
 use crate::{
     ask::{Ask, AskError, MovePlan, PlannedWrite, Reply},
-    nic::{Edit, HttpId, HttpResult},
+    nic::{Edit, HttpId, HttpRequest, HttpResult, budget::Class},
     registry::{
         Applied, AzureTrack, Body, COMMAND_FORMAT, Cause, Command, Expect, Intent, OperationKind,
         Outcome, Phase, Refused, Request, VipRecord,
@@ -87,14 +87,24 @@ impl Coordinator {
         let (survey, requests) =
             Survey::begin(&state, &spec, &self.setup.api_version, &mut self.next)?;
         self.surveys.insert(id, (survey, body));
-        self.effects.extend(requests.into_iter().map(Effect::Http));
+        self.survey_asks(requests);
         Ok(())
+    }
+
+    /// Somebody waits for them: they are counted, and sent in any case.
+    fn survey_asks(&mut self, requests: Vec<HttpRequest>) {
+        for request in requests {
+            let class = Class::of(request.method);
+            self.budget.charge(self.now, class);
+            self.sent.insert(request.id, class);
+            self.effects.push(Effect::Http(request));
+        }
     }
 
     pub(super) fn on_survey(&mut self, ask: AskId, id: HttpId, result: HttpResult) {
         let Some((survey, _)) = self.surveys.get_mut(&ask) else { return };
         let (requests, verdict) = survey.answered(id, result, &mut self.next);
-        self.effects.extend(requests.into_iter().map(Effect::Http));
+        self.survey_asks(requests);
         let Some(verdict) = verdict else { return };
         let Some((_, mut body)) = self.surveys.remove(&ask) else { return };
         match verdict {

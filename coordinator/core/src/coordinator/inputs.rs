@@ -164,4 +164,7 @@ pub struct Setup {
     pub founders: Vec<Founder>,
     /// The api-version of the network provider.
     pub api_version: String,
+    /// Whether Azure is relied on to refuse a NIC write with an old `If-Match`. If not, a NIC that a
+    /// write of unknown outcome may still hit is waited for (`azure_max`) in place of sealed.
+    pub trust_if_match: bool,
 }

@@ -11,7 +11,7 @@ use vipfence_types::{Clocks, Mutation, NicId, Revision, Term, VipName};
 use super::{Coordinator, Effect, Purpose, Stage};
 use crate::{
     mover::Decision,
-    nic::{NicWriter, Setup as NicSetup, Want},
+    nic::{NicWriter, Setup as NicSetup, Want, budget::Urgency},
     registry::{AzureOperation, Body, Note, Outcome},
 };
 
@@ -41,7 +41,7 @@ impl Coordinator {
         let nics: Vec<NicId> = self.nics.keys().cloned().collect();
         for nic in nics {
             let effects = match self.nics.get_mut(&nic) {
-                Some(writer) => writer.tick(now, &mut self.next),
+                Some(writer) => writer.tick(now, &mut self.budget, &mut self.next),
                 None => vec![],
             };
             self.carry(&nic, effects);
@@ -98,6 +98,8 @@ impl Coordinator {
             write_window: self.state.timing.write_window(),
             azure_max: self.state.timing.azure_max(),
             cluster: self.setup.cluster.to_string(),
+            trust_if_match: self.setup.trust_if_match,
+            exposed: self.state.vips.values().any(|record| record.exposed.contains(&nic)),
         };
         let mut writer = NicWriter::new(setup, self.now);
         // An operation that an earlier leader committed is followed, not started again.
@@ -129,7 +131,7 @@ impl Coordinator {
         let state = Arc::clone(&self.state);
         let mut wants: BTreeMap<NicId, BTreeMap<IpAddr, Want>> = BTreeMap::new();
         let mut seals: BTreeMap<NicId, BTreeMap<VipName, Revision>> = BTreeMap::new();
-        let mut reads: BTreeMap<NicId, Clocks> = BTreeMap::new();
+        let mut reads: BTreeMap<NicId, (Clocks, Urgency)> = BTreeMap::new();
         for (vip, record) in &state.vips {
             let decision = self.mover.plan(self.now, &state, record, &self.nics);
             for (place, want) in decision.wants.iter().cloned() {
@@ -138,10 +140,14 @@ impl Coordinator {
             for nic in &decision.seals {
                 seals.entry(nic.clone()).or_default().insert(vip.clone(), record.azure_phase);
             }
+            let waits = if record.open.is_some() { Urgency::Move } else { Urgency::Upkeep };
             for (nic, since) in &decision.reads {
-                let latest = reads.entry(nic.clone()).or_insert(*since);
+                let (latest, urgency) = reads.entry(nic.clone()).or_insert((*since, waits));
                 if since.later_than(*latest) {
                     *latest = *since;
+                }
+                if waits == Urgency::Move {
+                    *urgency = waits;
                 }
             }
             self.act_on(vip, record.azure_phase, decision);
@@ -157,7 +163,8 @@ impl Coordinator {
             let (wants, seals) =
                 (wants.remove(nic).unwrap_or_default(), seals.remove(nic).unwrap_or_default());
             writer.want(wants, seals, self.now);
-            writer.read_after(reads.remove(nic));
+            let (since, urgency) = reads.remove(nic).unzip();
+            writer.read_after(since, urgency.unwrap_or(Urgency::Move));
         }
     }
 

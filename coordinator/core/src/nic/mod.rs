@@ -4,6 +4,7 @@
 //! The document is edited as the JSON value that Azure sent, never rewritten from a model (I3).
 //! Whether and where an address should be attached is decided by the Mover.
 
+pub(crate) mod budget;
 mod document;
 #[cfg(test)]
 mod foreign;

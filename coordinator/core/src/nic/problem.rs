@@ -101,6 +101,13 @@ impl AzureError {
         told(&self.message) || self.details.iter().any(|(_, message)| told(message))
     }
 
+    /// Another operation has the resource, or has taken this one's place: nobody asked too often.
+    pub(crate) fn is_busy(&self) -> bool {
+        ["AnotherOperationInProgress", "RetryableError", "Canceled", "OperationPreempted"]
+            .iter()
+            .any(|code| self.has(code))
+    }
+
     /// The NIC that the message names after "allocated to".
     fn holder(&self) -> Option<NicId> {
         let rest = self.message.split("allocated to").nth(1)?;
@@ -175,9 +182,7 @@ impl Problem {
         if error.has("PrivateIPAddressIsAllocated") || error.has("PrivateIPAddressInUse") {
             return ProblemKind::AddressInUse { holder: error.holder() };
         }
-        let busy =
-            ["AnotherOperationInProgress", "RetryableError", "Canceled", "OperationPreempted"];
-        if busy.iter().any(|code| error.has(code)) {
+        if error.is_busy() {
             return ProblemKind::Later;
         }
         match status {

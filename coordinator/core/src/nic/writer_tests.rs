@@ -15,7 +15,9 @@ use vipfence_types::{
 
 use super::{
     HttpAnswer, HttpFault, HttpId, HttpRequest, HttpResult, Method, NicEffect, NicWriter, Presence,
-    ProblemKind, SendBefore, Setup, Want, writer::OperationNews,
+    ProblemKind, SendBefore, Setup, Want,
+    budget::{Budget, Urgency},
+    writer::OperationNews,
 };
 use crate::registry::{
     Applied, AzureOperation, Body, COMMAND_FORMAT, Command, Founder, OperationKind, Registry,
@@ -91,6 +93,7 @@ struct Bench {
     state: Registry,
     now: Clocks,
     next: u64,
+    budget: Budget,
 }
 
 impl Bench {
@@ -123,8 +126,11 @@ impl Bench {
             write_window: WINDOW,
             azure_max: AZURE_MAX,
             cluster: "c".to_owned(),
+            trust_if_match: true,
+            exposed: true,
         };
-        Self { writer: NicWriter::new(setup, now), state, now, next: 0 }
+        let budget = Budget::new(now);
+        Self { writer: NicWriter::new(setup, now), state, now, next: 0, budget }
     }
 
     fn phase(&self, last: u8) -> Revision {
@@ -168,7 +174,7 @@ impl Bench {
     }
 
     fn tick(&mut self) -> Vec<NicEffect> {
-        self.writer.tick(self.now, &mut self.next)
+        self.writer.tick(self.now, &mut self.budget, &mut self.next)
     }
 
     fn round(&mut self) -> Vec<NicEffect> {
@@ -639,7 +645,7 @@ fn a_nic_that_is_gone_lists_nothing_and_exposes_nothing() {
     bench.quiet();
     assert_eq!(bench.writer.wake_in(bench.now), None);
     bench.later(1_000);
-    bench.writer.read_after(Some(bench.now));
+    bench.writer.read_after(Some(bench.now), Urgency::Move);
     bench.later(1);
     bench.reads(nic("1", &[110]));
     assert!(!bench.writer.is_gone() && !bench.cleared());
@@ -681,7 +687,7 @@ fn a_document_counts_from_when_it_was_asked_for() {
     bench.answer(nic("1", &[]));
     assert!(bench.writer.document_since(before).is_some());
     assert!(bench.writer.document_since(during).is_none());
-    bench.writer.read_after(Some(during));
+    bench.writer.read_after(Some(during), Urgency::Move);
     bench.later(1);
     bench.reads(nic("1", &[]));
     assert!(bench.writer.document_since(during).is_some());

@@ -81,6 +81,8 @@ pub(super) struct Arm {
     pub(super) requests: usize,
     /// Whether a tag PATCH changes the ETag (H7).
     pub(super) patch_changes_etag: bool,
+    /// Whether a write with an old ETag is refused.
+    pub(super) honours_if_match: bool,
     pub(super) prefix: &'static str,
     next: u64,
 }
@@ -99,6 +101,7 @@ impl Arm {
             writes: vec![],
             requests: 0,
             patch_changes_etag: true,
+            honours_if_match: true,
             prefix: "10.5.0.0/24",
             next: 0,
         }
@@ -260,7 +263,7 @@ impl Arm {
         fails: bool,
     ) -> HttpAnswer {
         let nic = self.nics.get(name).expect("it was found");
-        if request.headers.get("if-match") != Some(&etag(nic.version)) {
+        if self.honours_if_match && request.headers.get("if-match") != Some(&etag(nic.version)) {
             return error(412, "PreconditionFailed", "the ETag has changed");
         }
         if nic.running.is_some() {

@@ -27,6 +27,7 @@ fn machine(in_office: bool) -> Coordinator {
         timing: Timing::of(Profile::Fast),
         founders: vec![founder("a"), founder("b"), founder("c")],
         api_version: "1".into(),
+        trust_if_match: true,
     };
     let mut state = Registry::default();
     let mut apply = |body| {

@@ -241,6 +241,7 @@ impl Bench {
             timing: Timing::of(Profile::Fast),
             founders,
             api_version: "2024-05-01".into(),
+            trust_if_match: true,
         };
         let mut bench = Self {
             now: secs(1_000),
@@ -290,6 +291,17 @@ impl Bench {
         bench.proposals.clear();
         bench.answers.clear();
         (bench.effects, bench.ticks) = (0, 0);
+        bench
+    }
+
+    /// With the VIP `demo` held by `a`, where Azure does not honour `If-Match` and nobody relies on it.
+    pub(super) fn without_if_match() -> Self {
+        let mut bench = Self::held_by_a();
+        bench.arm.honours_if_match = false;
+        bench.setup.trust_if_match = false;
+        bench.replace_leader(Old::Crashes, &node("c"));
+        bench.run(secs(3));
+        bench.sights.clear();
         bench
     }
 

@@ -300,3 +300,29 @@ fn an_address_that_a_failed_detach_has_left_allocated_is_taken_off_again() {
     assert!(bench.run_until(secs(20), |b| b.is_held_by("a")), "{}", bench.story());
     assert!(bench.when("Put a-nic 400") < bench.when("Put c-nic 200"), "{}", bench.story());
 }
+
+#[test]
+fn without_if_match_a_move_of_known_outcomes_waits_for_nothing_and_seals_nothing() {
+    let mut bench = Bench::without_if_match();
+    bench.move_to("b");
+    assert!(bench.run_until(secs(20), |b| b.is_held_by("b")), "{}", bench.story());
+    assert!(!bench.saw("Patch"), "{}", bench.story());
+}
+
+#[test]
+fn without_if_match_held_waits_until_no_earlier_write_can_hit() {
+    let mut bench = Bench::without_if_match();
+    bench.move_to("b");
+    assert!(bench.run_until(secs(20), |b| b.saw("Put b-nic")), "{}", bench.story());
+    bench.run(Duration::from_millis(216));
+    bench.replace_leader(Old::Lands(secs(200)), &node("c"));
+    let replaced = bench.now;
+    assert!(bench.run_until(secs(20), |b| b.holders() == [node("b")]), "{}", bench.story());
+    bench.run(secs(60));
+    assert_eq!(bench.arm.attached(address()), ["b-nic"], "{}", bench.story());
+    let reason = bench.blocked();
+    assert!(reason.contains("no earlier write can change NIC b-nic"), "{}", bench.story());
+    assert!(bench.run_until(secs(400), |b| b.is_held_by("b")), "{}", bench.story());
+    assert!(bench.now - replaced >= secs(301), "{}", bench.story());
+    assert!(!bench.saw("Patch"), "{}", bench.story());
+}

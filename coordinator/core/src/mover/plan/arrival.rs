@@ -48,7 +48,8 @@ impl Facts<'_> {
         }
         let exposed: BTreeSet<NicId> =
             to.iter().map(|place| place.nic.clone()).filter(|nic| !self.is_cleared(nic)).collect();
-        if !exposed.is_empty() {
+        if let Some(nic) = exposed.first() {
+            self.say_exposed(nic, decision);
             decision.seals.extend(exposed);
             return;
         }

@@ -9,7 +9,7 @@ use vipfence_types::{Clocks, Mutation, NicId, NodeId, Release};
 use super::{Decision, Facts};
 use crate::{
     mover::Check,
-    nic::{ProblemKind, Provisioning},
+    nic::{NicWriter, ProblemKind, Provisioning},
     registry::{AzureTrack, Move, Place, Step, VipRecord},
 };
 
@@ -158,9 +158,22 @@ impl Facts<'_> {
         if Mutation::SealsPutOff.is_on() {
             return true;
         }
-        let Some(nic) = decision.seals.first() else { return true };
-        decision.wait(format!("sealing NIC {} first", nic.name()), None);
+        let Some(nic) = decision.seals.first().cloned() else { return true };
+        self.say_exposed(&nic, decision);
         false
+    }
+
+    /// Why a NIC that an older write may still hit is not ready.
+    pub(super) fn say_exposed(&self, nic: &NicId, decision: &mut Decision) {
+        match self.nics.get(nic).and_then(NicWriter::clears_at) {
+            None => decision.wait(format!("sealing NIC {} first", nic.name()), None),
+            Some(at) => {
+                let nic = nic.name();
+                let reason =
+                    format!("waiting until no earlier write can change NIC {nic} any more");
+                decision.wait(reason, Some(at));
+            }
+        }
     }
 
     fn attaching(

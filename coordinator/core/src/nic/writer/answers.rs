@@ -4,8 +4,8 @@ use serde_json::Value;
 use vipfence_types::{Clocks, Mutation, VipName};
 
 use super::{
-    EARLY_NOT_FOUND, MAX_MISSES, NicEffect, NicWriter, Operation, OperationNews, POLL_MIN, Plan,
-    Presence, RETRY_MIN, Read, Sent, Want, pauses::pace,
+    EARLY_NOT_FOUND, MAX_MISSES, NicEffect, NicWriter, Operation, OperationNews, POLL_MAX,
+    POLL_MIN, Plan, Presence, RETRY_MIN, Read, Sent, Want, pauses::pace,
 };
 use crate::{
     nic::{
@@ -213,6 +213,10 @@ impl NicWriter {
             }
             Ok(answer) if answer.status == 404 && operation.early_until.later_than(now) => {
                 pace(now, operation.started)
+            }
+            // Asked too often: that says nothing of the operation.
+            Ok(answer) if answer.status == 429 => {
+                answer.retry_after().unwrap_or(POLL_MAX).max(pace(now, operation.started))
             }
             // The URL is lost, or nobody answers there in words: the NIC itself says when it is no longer
             // Updating.

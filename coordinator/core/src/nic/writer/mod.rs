@@ -28,6 +28,7 @@ use vipfence_types::{Clocks, Mutation, NicId, Revision, Term, VipName};
 
 use self::pauses::pace;
 use super::{
+    budget::{Budget, Urgency},
     document::NicDocument,
     problem::{Problem, ProblemKind},
     wire::{HttpId, HttpRequest, HttpResult},
@@ -61,6 +62,12 @@ pub(crate) struct Setup {
     pub(crate) azure_max: Duration,
     /// First part of the tag's value: the cluster's name.
     pub(crate) cluster: String,
+    /// Whether Azure is relied on to refuse a write with an old `If-Match`. Else nothing is sealed,
+    /// and only time clears a NIC.
+    pub(crate) trust_if_match: bool,
+    /// Whether the NIC was exposed when this leader took office: an earlier leader's write may still
+    /// hit it.
+    pub(crate) exposed: bool,
 }
 
 /// Where an address is wanted.
@@ -167,13 +174,16 @@ struct Paused {
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct NicWriter {
-    setup: Setup,
+    pub(super) setup: Setup,
     wants: BTreeMap<IpAddr, Want>,
     /// Since when each of them has been wanted.
     wanted_at: BTreeMap<IpAddr, Clocks>,
     seals: BTreeMap<VipName, Revision>,
-    /// The document must have been asked for after this.
+    /// The document must have been asked for after this; and whether a move waits for that.
     read_since: Option<Clocks>,
+    read_for: Urgency,
+    /// Something was due, and no request was left in the budget for it.
+    starved: Option<Problem>,
     read: Option<Read>,
     /// The document may have changed by our doing: read again before anything else.
     stale: bool,
@@ -217,6 +227,8 @@ impl NicWriter {
             wanted_at: BTreeMap::new(),
             seals: BTreeMap::new(),
             read_since: None,
+            read_for: Urgency::Move,
+            starved: None,
             read: None,
             stale: true,
             gone: false,
@@ -275,8 +287,9 @@ impl NicWriter {
     }
 
     /// Asks for a document that was read after `since`.
-    pub(crate) fn read_after(&mut self, since: Option<Clocks>) {
+    pub(crate) fn read_after(&mut self, since: Option<Clocks>, urgency: Urgency) {
         self.read_since = since;
+        self.read_for = urgency;
     }
 
     /// Follows the operation that an earlier leader committed, for one of the VIPs that it serves.
@@ -363,19 +376,55 @@ impl NicWriter {
 
     /// Whether no write that was sent before can change this NIC any more (I2).
     pub(crate) fn is_cleared(&self, now: Clocks) -> bool {
-        if self.cleared || self.gone {
+        if self.gone {
+            return true;
+        }
+        if !self.setup.trust_if_match {
+            return self.is_cleared_by_time(now);
+        }
+        if self.cleared {
             return true;
         }
         // Where a seal is refused for good, or has not come about for as long as the bound itself
         // (throttled, Updating), only time helps (design.md §6, §11 b; L1).
         let last = self.last_unknown.unwrap_or(self.setup.elected_at);
-        let bound = self.setup.write_window + self.setup.azure_max;
+        let bound = self.bound();
         let writing = matches!(self.activity, Activity::Writing { .. });
         let refused = self.seals_paused.is_some()
             || self.unreadable
             || self.sealing_since.is_some_and(|since| now.shortest_since(since) >= bound);
         let over = now.shortest_since(last) >= bound || Mutation::RefusedSealBelieved.is_on();
         refused && !writing && over
+    }
+
+    /// Without `If-Match`: an older write cannot hit any more once the bound has passed, and the NIC
+    /// was read after that (design.md §6).
+    fn is_cleared_by_time(&self, now: Clocks) -> bool {
+        if matches!(self.activity, Activity::Writing { .. }) {
+            return false;
+        }
+        let Some(since) = self.exposed_since() else { return true };
+        let bound = self.bound();
+        let read_after = |read: &Read| read.asked_at.shortest_since(since) >= bound;
+        let waited =
+            now.shortest_since(since) >= bound && self.read.as_ref().is_some_and(read_after);
+        waited || Mutation::RefusedSealBelieved.is_on()
+    }
+
+    /// Since when it has waited for a write of unknown outcome, an earlier leader's or its own.
+    fn exposed_since(&self) -> Option<Clocks> {
+        self.last_unknown.or(self.setup.exposed.then_some(self.setup.elected_at))
+    }
+
+    /// Within so long after it was begun a write has hit, or never will.
+    fn bound(&self) -> Duration {
+        self.setup.write_window + self.setup.azure_max
+    }
+
+    /// Where only time clears this NIC: when it will have.
+    pub(crate) fn clears_at(&self) -> Option<Clocks> {
+        let since = self.exposed_since().filter(|_| !self.setup.trust_if_match)?;
+        Some(since.plus(self.bound()))
     }
 
     /// The NIC does not exist.
@@ -386,7 +435,7 @@ impl NicWriter {
     /// What stands in the way of an address, or of everything on this NIC.
     pub(crate) fn problem(&self, address: IpAddr) -> Option<&Problem> {
         let paused = self.items_paused.get(&address).or(self.paused.as_ref());
-        paused.map(|paused| &paused.problem)
+        paused.map(|paused| &paused.problem).or(self.starved.as_ref())
     }
 
     /// When Azure refused this address last.
@@ -431,9 +480,14 @@ impl NicWriter {
 
     /// Does what is due. The other inputs only take note, so that the wants can be brought up to
     /// date in between.
-    pub(crate) fn tick(&mut self, now: Clocks, next: &mut u64) -> Vec<NicEffect> {
+    pub(crate) fn tick(
+        &mut self,
+        now: Clocks,
+        budget: &mut Budget,
+        next: &mut u64,
+    ) -> Vec<NicEffect> {
         let mut effects = Vec::new();
-        self.advance(now, next, &mut effects);
+        self.advance(now, budget, next, &mut effects);
         effects
     }
 

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     nic::{
+        budget::{Budget, Class, Urgency},
         document::{Edit, NicDocument, Provisioning},
         problem::{Problem, ProblemKind},
         wire::{HttpId, HttpRequest, Method, SendBefore},
@@ -18,13 +19,23 @@ use crate::{
 };
 
 impl NicWriter {
-    pub(super) fn advance(&mut self, now: Clocks, next: &mut u64, effects: &mut Vec<NicEffect>) {
+    pub(super) fn advance(
+        &mut self,
+        now: Clocks,
+        budget: &mut Budget,
+        next: &mut u64,
+        effects: &mut Vec<NicEffect>,
+    ) {
         if self.activity != Activity::Idle {
             return;
         }
+        self.starved = None;
         if let Some(operation) = &self.operation {
             if !operation.next_poll.later_than(now) {
                 let url = operation.url.clone();
+                if !self.affords(now, budget, Class::Read, Urgency::Upkeep) {
+                    return;
+                }
                 let id = self.get(now, url, next, effects);
                 self.activity = Activity::Polling(id);
             }
@@ -35,6 +46,11 @@ impl NicWriter {
             return;
         }
         if self.must_read(now) {
+            let waited_for = !self.wants.is_empty() || !self.seals.is_empty();
+            let urgency = if waited_for { Urgency::Move } else { self.read_for };
+            if !self.affords(now, budget, Class::Read, urgency) {
+                return;
+            }
             let path = self.path();
             let id = self.get(now, path, next, effects);
             self.activity = Activity::Reading(id);
@@ -48,6 +64,10 @@ impl NicWriter {
             }
             return;
         };
+        let urgency = self.urgency_of(&plan);
+        if !self.affords(now, budget, Class::Write, urgency) {
+            return;
+        }
         if Mutation::NoRoundBeforeWrite.is_on() {
             return self.send(now, plan, etag, now, next, effects);
         }
@@ -56,6 +76,32 @@ impl NicWriter {
         }
         self.activity = Activity::Confirming { plan, etag, began: now };
         effects.push(NicEffect::Round);
+    }
+
+    /// Takes a request from the budget, before it is made; else says what is missing.
+    fn affords(
+        &mut self,
+        now: Clocks,
+        budget: &mut Budget,
+        class: Class,
+        urgency: Urgency,
+    ) -> bool {
+        let affords = budget.take(now, class, urgency);
+        let text = "waiting, so as not to be throttled: Azure allows no more requests now";
+        self.starved = (!affords).then(|| Problem::new(ProblemKind::Later, text));
+        affords
+    }
+
+    /// A repetition of what Azure refused can wait; it must not use up what another move needs.
+    fn urgency_of(&self, plan: &Plan) -> Urgency {
+        match plan {
+            Plan::Put { items, .. }
+                if items.keys().all(|address| self.items_paused.contains_key(address)) =>
+            {
+                Urgency::Upkeep
+            }
+            Plan::Put { .. } | Plan::Seal { .. } => Urgency::Move,
+        }
     }
 
     /// A write that waits by our own back-off does not keep a move waiting for its first look at
@@ -75,7 +121,18 @@ impl NicWriter {
         let updating = self
             .updating_since
             .is_some_and(|since| now.mono_since(read.asked_at) >= pace(now, since));
-        self.stale || asked_for || updating || self.must_look_for_absence(read)
+        self.stale
+            || asked_for
+            || updating
+            || self.must_look_for_absence(read)
+            || self.must_look_after_waiting(read, now)
+    }
+
+    /// The wait that stands in for a seal is over: what has hit meanwhile shows now.
+    fn must_look_after_waiting(&self, read: &Read, now: Clocks) -> bool {
+        let waited =
+            self.clears_at().is_some_and(|at| !at.later_than(now) && at.later_than(read.asked_at));
+        waited && !self.seals.is_empty()
     }
 
     /// An address that is to be taken off, and that an older document did not list, has no write of
@@ -136,7 +193,7 @@ impl NicWriter {
     }
 
     pub(super) fn is_seal_wanted(&self) -> bool {
-        !self.seals.is_empty() && !self.cleared
+        !self.seals.is_empty() && !self.cleared && self.setup.trust_if_match
     }
 
     pub(super) fn plan_put(&mut self, now: Clocks, document: &NicDocument) -> Option<Plan> {

@@ -1,6 +1,6 @@
 //! Batches that Azure refuses, and the pace of what is tried again.
 
-use super::*;
+use super::{super::budget::Class, *};
 
 #[test]
 fn an_address_that_the_refusal_names_leaves_the_batch() {
@@ -243,13 +243,44 @@ fn a_write_that_waits_does_not_keep_a_move_from_looking_at_the_nic() {
     bench.answer(error(403, "AuthorizationFailed", ""));
     bench.later(1);
     bench.quiet();
-    bench.writer.read_after(Some(bench.now));
+    bench.writer.read_after(Some(bench.now), Urgency::Move);
     bench.reads(lost());
     bench.quiet();
     bench.later(1);
-    bench.writer.read_after(Some(bench.now));
+    bench.writer.read_after(Some(bench.now), Urgency::Move);
     bench.reads(nic("2", &[]));
     assert!(bench.writer.document_since(bench.now).is_some());
     bench.quiet();
     assert!(bench.writer.problem(ip(110)).is_some(), "the write still waits");
+}
+
+#[test]
+fn without_budget_nothing_is_sent_and_the_reason_is_told() {
+    let mut bench = Bench::new();
+    bench.want_present(&[110]);
+    bench.reads(nic("1", &[]));
+    while bench.budget.take(bench.now, Class::Write, Urgency::Move) {}
+    bench.quiet();
+    let problem = bench.writer.problem(ip(110)).expect("a reason");
+    assert!(problem.to_string().contains("throttled"), "{problem}");
+    bench.later(100);
+    bench.writes();
+    assert_eq!(bench.writer.problem(ip(110)), None);
+}
+
+#[test]
+fn a_repetition_of_a_refused_attach_leaves_what_is_left_to_moves() {
+    let mut bench = Bench::new();
+    bench.want_present(&[110]);
+    bench.reads(nic("1", &[]));
+    while bench.budget.take(bench.now, Class::Write, Urgency::Upkeep) {}
+    bench.writes();
+    bench.answer(error(400, "PrivateIPAddressIsAllocated", "10.5.0.110 is in use"));
+    bench.later(300);
+    bench.reads(nic("1", &[]));
+    while bench.budget.take(bench.now, Class::Write, Urgency::Upkeep) {}
+    bench.quiet();
+    let another = present(111, bench.phase(111));
+    bench.want(&[present(110, bench.phase(110)), another]);
+    bench.writes();
 }

@@ -148,7 +148,7 @@ fn a_refused_seal_holds_up_nothing_else() {
     bench.reads(nic("1", &[]));
     bench.quiet();
     bench.later(1);
-    bench.writer.read_after(Some(bench.now));
+    bench.writer.read_after(Some(bench.now), Urgency::Move);
     bench.reads(nic("1", &[]));
     bench.writer.want(BTreeMap::from([present(110, bench.phase(110))]), seals, bench.now);
     assert_eq!(bench.writes().method, Method::Put);
@@ -209,5 +209,45 @@ fn the_bound_holds_on_when_nobody_asks_for_the_seal_any_more() {
     assert!(bench.cleared(), "it never came to rest");
     // The Mover asks no more for a seal of a NIC that counts as cleared.
     bench.want(&[]);
+    assert!(bench.cleared());
+}
+
+// ---- where If-Match is not relied on --------------------------------------------------------
+
+#[test]
+fn without_if_match_nothing_is_sealed_and_only_time_and_a_read_after_it_clear() {
+    let mut bench = Bench::new();
+    bench.writer.setup.trust_if_match = false;
+    bench.reads(nic("1", &[]));
+    bench.want_seal(110);
+    bench.quiet();
+    bench.later(300_999);
+    assert!(!bench.cleared());
+    bench.quiet();
+    bench.later(2);
+    assert!(!bench.cleared(), "it may have been hit after it was read");
+    bench.reads(nic("2", &[]));
+    assert!(bench.cleared());
+    bench.quiet();
+}
+
+#[test]
+fn without_if_match_a_nic_that_nothing_can_hit_is_clear_until_an_own_write_is_unknown() {
+    let mut bench = Bench::new();
+    bench.writer.setup.trust_if_match = false;
+    bench.writer.setup.exposed = false;
+    bench.want_present(&[110]);
+    bench.reads(nic("1", &[]));
+    assert!(bench.cleared());
+    bench.writes();
+    assert!(!bench.cleared(), "a write is in flight");
+    bench.answer(lost());
+    assert!(!bench.cleared());
+    bench.later(1_000);
+    bench.reads(nic("2", &[110]));
+    assert!(!bench.cleared());
+    bench.want_seal(110);
+    bench.later(300_001);
+    bench.reads(nic("2", &[110]));
     assert!(bench.cleared());
 }
