@@ -4,116 +4,20 @@
 use std::{net::IpAddr, time::Duration};
 
 use azure_sim::JournalEvent;
-use openraft::EntryPayload;
 use vipfence_agent_core::Spent;
 use vipfence_coordinator_core::{
-    Ask, Body, Expect, GrantTrack, Intent, Method, Registry, Request, VipRecord,
+    Ask, Expect, GrantTrack, Intent, Method, Registry, Request, VipRecord,
 };
-use vipfence_types::{Epoch, VipEpoch, VipName};
+use vipfence_types::{Epoch, VipName};
 
-use super::{Event, Verdict, World};
+use super::{Deed, Event, Kind, Verdict, World};
 use crate::{
-    net::{Message, Spot},
+    net::{Packet, Spot},
     operator::Ended,
     oracle::addresses_of,
-    process::Local,
-    seat::RaftRequest,
-    time::{At, secs},
-    world::Deed,
+    process::{Local, Process},
+    time::{At, ms, secs},
 };
-
-/// What a rule of a script sees of a message.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Kind {
-    /// A candidate asks for a vote.
-    Vote,
-    /// A leader replicates these commands, or only shows that it is there.
-    Append(Vec<Body>),
-    /// A leader feeds a snapshot.
-    Snapshot,
-    /// An answer to one of those.
-    RaftAnswer,
-    /// A heartbeat.
-    Beat {
-        /// What it confirms.
-        released: Vec<VipEpoch>,
-    },
-    /// The answer to one.
-    BeatAnswer {
-        /// What it grants.
-        grants: Vec<VipEpoch>,
-        /// What it wants back.
-        releasing: Vec<VipEpoch>,
-    },
-    /// A hint to beat.
-    Nudge,
-    /// A request to ARM that reads.
-    ArmRead,
-    /// A request to ARM that writes.
-    ArmWrite {
-        /// The NIC.
-        nic: String,
-    },
-    /// The answer to either.
-    ArmAnswer,
-    /// Anything else.
-    Other,
-}
-
-impl Kind {
-    /// Belongs to the nodes' Rafts.
-    #[must_use]
-    pub fn is_raft(&self) -> bool {
-        matches!(self, Self::Vote | Self::Append(_) | Self::Snapshot | Self::RaftAnswer)
-    }
-
-    /// Belongs to the heartbeats of an agent.
-    #[must_use]
-    pub fn is_beat(&self) -> bool {
-        matches!(self, Self::Beat { .. } | Self::BeatAnswer { .. } | Self::Nudge)
-    }
-
-    /// Writes to this NIC.
-    #[must_use]
-    pub fn writes(&self, nic: &str) -> bool {
-        matches!(self, Self::ArmWrite { nic: other } if other == nic)
-    }
-
-    pub(super) fn of(message: &Message) -> Self {
-        match message {
-            Message::Raft { request: RaftRequest::Vote(_), .. } => Self::Vote,
-            Message::Raft { request: RaftRequest::Append(append), .. } => {
-                let bodies = append.entries.iter().filter_map(|entry| match &entry.payload {
-                    EntryPayload::Normal(command) => Some(command.body.clone()),
-                    EntryPayload::Blank | EntryPayload::Membership(_) => None,
-                });
-                Self::Append(bodies.collect())
-            }
-            Message::Raft { request: RaftRequest::Snapshot(_), .. } => Self::Snapshot,
-            Message::RaftAnswer { .. } => Self::RaftAnswer,
-            Message::Beat { heartbeat } => Self::Beat { released: heartbeat.released.clone() },
-            Message::BeatAnswer { answer, .. } => {
-                let answer = answer.as_ref().ok();
-                let grants = answer.map(|answer| &answer.grants).into_iter().flatten();
-                Self::BeatAnswer {
-                    grants: grants.map(|grant| grant.at.clone()).collect(),
-                    releasing: answer.map(|answer| answer.releasing.clone()).unwrap_or_default(),
-                }
-            }
-            Message::Nudge => Self::Nudge,
-            Message::Arm { request, .. } if request.method == "GET" => Self::ArmRead,
-            Message::Arm { request, .. } => {
-                let path = request.path_and_query.split('?').next().unwrap_or_default();
-                Self::ArmWrite { nic: path.rsplit('/').next().unwrap_or_default().to_owned() }
-            }
-            Message::ArmAnswer { .. } => Self::ArmAnswer,
-            Message::Imds
-            | Message::ImdsAnswer { .. }
-            | Message::Ask { .. }
-            | Message::AskAnswer { .. } => Self::Other,
-        }
-    }
-}
 
 /// A write that reached ARM.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -221,7 +125,7 @@ impl World {
     /// Whether a node has asked its OS for something that is not done yet.
     #[must_use]
     pub fn waits_for_its_os(&self, node: usize) -> bool {
-        self.machines[node].process.as_ref().is_some_and(crate::process::Process::has_os_calls)
+        self.machines[node].process.as_ref().is_some_and(Process::has_os_calls)
     }
 
     /// The writes that reached ARM so far, outsiders' included.
@@ -229,7 +133,7 @@ impl World {
     pub fn writes(&self) -> Vec<Wrote> {
         let writes = self.azure.world.journal_after(0).filter_map(|entry| match &entry.event {
             JournalEvent::Write(call) => Some(Wrote {
-                at: crate::time::ms(entry.at_ms),
+                at: ms(entry.at_ms),
                 nic: call.resource.rsplit('/').next().unwrap_or_default().to_owned(),
                 method: call.method.clone(),
                 status: call.status,
@@ -326,8 +230,7 @@ impl World {
 
     /// Of the kept messages that are like this only the newest is left.
     pub fn forget_all_but_the_newest(&mut self, like: impl Fn(Spot, Spot, &Kind) -> bool) {
-        let is_like =
-            |packet: &crate::net::Packet| like(packet.from, packet.to, &Kind::of(&packet.message));
+        let is_like = |packet: &Packet| like(packet.from, packet.to, &Kind::of(&packet.message));
         let newest = self.kept.iter().rposition(is_like);
         let mut at = 0;
         self.kept.retain(|packet| {

@@ -1,0 +1,214 @@
+//! What is done to the world from outside of it: faults, and what an operator does by hand.
+//!
+//! A deed only changes the world; when it is done, and why, is up to schedules and scripts.
+
+use std::time::Duration;
+
+use azure_sim::AdminCommand;
+use vipfence_coordinator_core::{Ask, Body, COMMAND_FORMAT, Command};
+use vipfence_types::Timing;
+
+use super::{Event, World};
+use crate::{
+    machine::ExcuseEnds,
+    net::Spot,
+    process::{Memory, Process},
+    time::{At, PauseSeen},
+};
+
+/// What is done to the world from outside of it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Deed {
+    /// kill -9 of a process.
+    Kill(usize),
+    /// A process starts, where there is none.
+    Start(usize),
+    /// The machine loses power.
+    PowerOff(usize),
+    /// SIGSTOP.
+    Stop(usize),
+    /// SIGCONT.
+    Continue(usize),
+    /// The hypervisor pauses a machine.
+    Pause(usize, PauseSeen),
+    /// And lets it go on.
+    Resume(usize),
+    /// A link is cut in one direction.
+    Cut(Spot, Spot),
+    /// And joined again.
+    Join(Spot, Spot),
+    /// A link loses so many of a thousand and delays by up to so many milliseconds.
+    Roughen(Spot, Spot, u64, u64),
+    /// Somebody sets the wall clock.
+    JumpWall(usize, i64),
+    /// Flushes take so much longer (ms).
+    SlowDisk(usize, u64),
+    /// The disk is full, or no longer.
+    FullDisk(usize, bool),
+    /// Calls to the OS fail one in so many, and take up to so much longer (ms).
+    BadOs(usize, u64, u64),
+    /// The disk is replaced by an empty one; the process is killed.
+    Wipe(usize),
+    /// An operator stops an agent cleanly.
+    CleanStop(usize),
+    /// An operator asks the leader to step down.
+    StepDown,
+    /// Something is done to the simulator.
+    Azure(AdminCommand),
+    /// An operator asks for something, at this node first.
+    Ask(usize, Ask),
+    /// The timers are changed (there is no API for it yet: proposed at the leader).
+    SetTiming(Timing),
+}
+impl World {
+    /// Does something to the world, now.
+    pub fn do_deed(&mut self, deed: Deed) {
+        match deed {
+            Deed::Kill(node) => {
+                if self.machines[node].paused.is_none() {
+                    self.kill(node);
+                }
+            }
+            Deed::Start(node) => self.start(node),
+            Deed::PowerOff(node) => {
+                self.kill(node);
+                let machine = &mut self.machines[node];
+                machine.kernel.clear();
+                machine.paused = None;
+                machine.off = true;
+                self.end_excuse(node, true);
+                self.oracle.kernel_changed();
+                self.follow_kernel(node);
+            }
+            Deed::Stop(node) => {
+                if self.machines[node].process.is_some() {
+                    self.machines[node].stopped = true;
+                    self.sometimes.saw("a process is stopped");
+                }
+            }
+            Deed::Continue(node) => {
+                self.machines[node].stopped = false;
+                if self.machines[node].runs() {
+                    self.wake(node);
+                }
+            }
+            Deed::Pause(node, seen) => {
+                let machine = &mut self.machines[node];
+                if machine.paused.is_none() && !machine.off {
+                    machine.paused = Some((self.now, seen));
+                    self.sometimes.saw("a machine is paused");
+                    self.follow_kernel(node);
+                }
+            }
+            Deed::Resume(node) => self.resume(node),
+            Deed::Cut(from, to) => self.net.cut(from, to, true),
+            Deed::Join(from, to) => self.net.cut(from, to, false),
+            Deed::Roughen(from, to, lost, delay) => self.net.roughen(from, to, lost, delay),
+            Deed::JumpWall(node, by) => self.machines[node].clocks.jump_wall(self.now, by),
+            Deed::SlowDisk(node, by) => {
+                self.machines[node].raft_disk().health.slow_by = Duration::from_millis(by);
+            }
+            Deed::FullDisk(node, full) => self.machines[node].raft_disk().health.full = full,
+            Deed::BadOs(node, fails, slow) => {
+                (self.machines[node].os_fails, self.machines[node].os_slow_ms) = (fails, slow);
+            }
+            Deed::Wipe(node) => {
+                self.kill(node);
+                self.machines[node].raft_disk().wipe();
+                self.machines[node].memory = Memory::default();
+            }
+            Deed::CleanStop(node) => self.with_process(node, |process, host, out| {
+                process.stop(Duration::from_secs(8), host, out);
+            }),
+            Deed::StepDown => {
+                if let Some(leader) = self.leader() {
+                    self.with_process(leader, Process::step_down);
+                }
+            }
+            Deed::Azure(command) => {
+                let now = Duration::from_micros(self.now);
+                self.oracle.outsider(&command);
+                // A command that does not fit any more does nothing.
+                let _ = self.azure.world.admin(now, command);
+            }
+            Deed::Ask(node, ask) => {
+                self.ask(node, ask);
+            }
+            Deed::SetTiming(timing) => {
+                let command = Command {
+                    format: COMMAND_FORMAT,
+                    at_ms: 0,
+                    by: self.setup.node.clone(),
+                    body: Body::SetTiming { timing },
+                };
+                if let Some(leader) = self.leader() {
+                    self.with_process(leader, |process, host, out| {
+                        process.propose(command, host, out);
+                    });
+                }
+            }
+        }
+    }
+
+    fn resume(&mut self, node: usize) {
+        let machine = &mut self.machines[node];
+        let Some((since, seen)) = machine.paused.take() else { return };
+        machine.clocks.resume(self.now, self.now - since, seen);
+        machine.excused = machine.kernel.all().collect();
+        let seq = machine.process.as_ref().map(Process::last_seq);
+        let steps = machine.process.as_ref().map_or(0, Process::node_steps);
+        machine.excused_process = machine.process.as_ref().map(Process::number);
+        machine.excuse_ends = match seen {
+            PauseSeen::Shown => ExcuseEnds::AfterAStep { steps },
+            PauseSeen::Hidden => ExcuseEnds::AfterABeat { sent_after_seq: seq },
+        };
+        if self.machines[node].runs() {
+            self.wake(node);
+        }
+        self.follow_kernel(node);
+        // Whatever should have been started meanwhile.
+        self.start(node);
+    }
+
+    /// Everything works again, and stays so: links, disks, clocks, Azure; what is down starts.
+    pub fn heal(&mut self) {
+        self.timeline.note(self.now, || "** everything is healed".to_owned());
+        self.net.heal();
+        self.no_rule();
+        self.release();
+        // Faults that were planned for later do not come.
+        let planned: Vec<(At, u64)> = self
+            .queue
+            .iter()
+            .filter(|(_, event)| matches!(event, Event::Deed(_)))
+            .map(|(key, _)| *key)
+            .collect();
+        for key in planned {
+            self.queue.remove(&key);
+        }
+        for node in 0..self.machines.len() {
+            self.machines[node].raft_disk().health = Default::default();
+            (self.machines[node].os_fails, self.machines[node].os_slow_ms) = (0, 0);
+            self.resume(node);
+            self.machines[node].clocks.true_wall(self.now);
+            self.do_deed(Deed::Continue(node));
+            self.start(node);
+            let name = self.machines[node].name.to_string();
+            let node = || name.clone();
+            let rights = azure_sim::Rights::default();
+            for command in [
+                AdminCommand::SetImds { node: node(), fault: None },
+                AdminCommand::SetRights { node: node(), rights },
+            ] {
+                self.do_deed(Deed::Azure(command));
+            }
+        }
+        for command in [
+            AdminCommand::ClearFaults,
+            AdminCommand::Unfreeze { nic: None },
+            AdminCommand::Release { hold: None },
+        ] {
+            self.do_deed(Deed::Azure(command));
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! What a world is made of: its nodes, their machines and clocks, Azure, and the streams of chance.
+//!
+//! Nothing happens here: this is how things stand when the first event comes.
+
+use std::{
+    collections::BTreeSet,
+    net::Ipv4Addr,
+    sync::{Arc, Mutex},
+};
+
+use azure_sim::WorldConfig;
+use vipfence_types::{NodeId, Role, Timing};
+
+use crate::{
+    azure::Azure,
+    chance::Chance,
+    kernel::Kernel,
+    machine::{ExcuseEnds, Machine},
+    process::Memory,
+    seat::RaftDisk,
+    time::MachineClocks,
+};
+
+/// The streams of chance.
+pub(super) mod stream {
+    pub(in super::super) const NET: u64 = 1;
+    pub(in super::super) const CLOCKS: u64 = 2;
+    pub(in super::super) const WORLD: u64 = 3;
+    pub(in super::super) const MACHINE: u64 = 100;
+    pub(in super::super) const DISK: u64 = 200;
+}
+
+/// What a world is made of.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The nodes and what they may do; names in alphabetical order.
+    pub nodes: Vec<(String, Role)>,
+    /// The timers.
+    pub timing: Timing,
+    /// How Azure behaves.
+    pub azure: azure_sim::Settings,
+    /// Clocks run with errors of their own, within ± 1 %.
+    pub clocks_err: bool,
+    /// The rates of the nodes' clocks (ppm), where they are not left to chance.
+    pub rates: Vec<i32>,
+}
+
+impl Plan {
+    /// Three members `a`, `b` and `c`.
+    #[must_use]
+    pub fn three(timing: Timing) -> Self {
+        let nodes = ["a", "b", "c"].map(|name| (name.to_owned(), Role::Member));
+        let azure = azure_sim::Settings::default();
+        Self { nodes: nodes.to_vec(), timing, azure, clocks_err: true, rates: Vec::new() }
+    }
+
+    /// The same and a witness `w`, which makes four voters; or two members and a witness.
+    #[must_use]
+    pub fn with_witness(timing: Timing, members: usize) -> Self {
+        let names = ["a", "b", "c", "d"];
+        let mut nodes: Vec<(String, Role)> =
+            names.iter().take(members).map(|name| ((*name).to_owned(), Role::Member)).collect();
+        nodes.push(("w".to_owned(), Role::Witness));
+        Self { nodes, ..Self::three(timing) }
+    }
+}
+
+/// The name of a node.
+pub(crate) fn node_id(name: &str) -> NodeId {
+    NodeId::new(name).expect("a valid name")
+}
+
+pub(super) fn azure_of(seed: u64, plan: &Plan) -> Azure {
+    let mut config = WorldConfig { seed, settings: plan.azure.clone(), ..WorldConfig::default() };
+    config.started_unix_ms = MachineClocks::EPOCH_US / 1_000;
+    for (index, (name, _)) in (4..).zip(&plan.nodes) {
+        // A witness has a VM and an identity too, and a NIC that nobody touches.
+        config = config.with_node(name, Ipv4Addr::new(10, 5, 0, index));
+    }
+    for nic in &mut config.nics {
+        // What is not ours has to survive every write (I3).
+        nic.enable_ip_forwarding = true;
+        nic.tags.insert("owner".to_owned(), "somebody else".to_owned());
+    }
+    config = config.with_stranger("stranger-nic", Ipv4Addr::new(10, 5, 0, 200));
+    Azure::new(azure_sim::World::new(config).expect("a possible world"))
+}
+
+pub(super) fn machine(
+    seed: u64,
+    index: u64,
+    name: &NodeId,
+    plan: &Plan,
+    clocks: &mut Chance,
+) -> Machine {
+    // The truth lies between any two clocks: their rates are within ± 1 %.
+    let rate =
+        |clocks: &mut Chance| i32::try_from(clocks.signed(-9_900, 9_900)).expect("a small number");
+    let drawn = if plan.clocks_err { (rate(clocks), rate(clocks)) } else { (0, 0) };
+    let fixed = usize::try_from(index).ok().and_then(|index| plan.rates.get(index));
+    let (slewed, crystal) = fixed.map_or(drawn, |rate| (*rate, *rate));
+    let wall = if plan.clocks_err { clocks.signed(-200_000, 200_000) } else { 0 };
+    Machine {
+        name: name.clone(),
+        clocks: MachineClocks::booted(0, wall, slewed, crystal),
+        kernel: Kernel::default(),
+        raft_disk: Arc::new(Mutex::new(RaftDisk::new(Chance::of(seed, stream::DISK + index)))),
+        memory: Memory::default(),
+        chance: Chance::of(seed, stream::MACHINE + index),
+        process: None,
+        stopped: false,
+        paused: None,
+        off: false,
+        waiting: Vec::new(),
+        os_fails: 0,
+        os_slow_ms: 0,
+        excused: BTreeSet::new(),
+        excuse_ends: ExcuseEnds::Never,
+        excused_process: None,
+    }
+}
