@@ -67,6 +67,7 @@ enum Event {
     /// A fault begins or ends, or a script goes on.
     Deed(Deed),
 }
+
 /// See the module.
 pub struct World {
     pub(crate) now: At,

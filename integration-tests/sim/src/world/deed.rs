@@ -60,6 +60,7 @@ pub enum Deed {
     /// The timers are changed (there is no API for it yet: proposed at the leader).
     SetTiming(Timing),
 }
+
 impl World {
     /// Does something to the world, now.
     pub fn do_deed(&mut self, deed: Deed) {

@@ -21,6 +21,7 @@ pub enum Verdict {
     /// It is kept until released.
     Keep,
 }
+
 /// A rule for the messages.
 pub(super) type Rule = Box<dyn FnMut(Spot, Spot, &Kind) -> Verdict>;
 
