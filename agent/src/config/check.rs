@@ -3,8 +3,6 @@
 
 use std::{collections::BTreeSet, net::SocketAddr, ops::Range};
 
-use vipfence_types::Role;
-
 use super::{
     problem::Problem,
     reader::{Placed, Reader, nearest},
@@ -96,7 +94,7 @@ fn votes(reader: &mut Reader, draft: &Draft) {
     if draft.peers.is_empty() {
         return;
     }
-    let voters = draft.peers.iter().filter(|peer| peer.role.value != Role::Learner).count();
+    let voters = draft.peers.iter().filter(|peer| peer.role.value.votes()).count();
     let at = draft.peers_span.clone();
     if voters == 0 {
         let problem = Problem::error("no peer has a vote", "the peers begin here").at(at);

@@ -87,7 +87,7 @@ impl Roster {
 
     /// Those with a vote.
     pub(super) fn voters(&self) -> impl Iterator<Item = (RaftId, &Peer)> {
-        self.peers().filter(|(_, peer)| peer.role != Role::Learner)
+        self.peers().filter(|(_, peer)| peer.role.votes())
     }
 
     pub(super) fn id(&self, name: &NodeId) -> Option<RaftId> {
@@ -102,13 +102,9 @@ impl Roster {
         self.peers.get(name).map(|(_, peer)| peer)
     }
 
-    /// This node's election value: spread by rank, witnesses last, otherwise by name. A learner
-    /// never stands for election; it gets the last value.
+    /// The election value of this peer.
     pub(super) fn election_value_ms(&self, name: &NodeId, timing: &Timing) -> u64 {
-        let mut voters: Vec<&Peer> = self.voters().map(|(_, peer)| peer).collect();
-        voters.sort_by_key(|peer| peer.role == Role::Witness);
-        let rank = voters.iter().position(|peer| peer.name == *name).unwrap_or(voters.len());
-        timing.election_value_ms(rank, voters.len())
+        timing.election_value_ms(name, self.peers().map(|(_, peer)| (&peer.name, peer.role)))
     }
 }
 
@@ -142,22 +138,6 @@ mod tests {
         let roster = roster.expect("valid");
         assert_eq!(roster.id(&NodeId::new("a").expect("valid")), Some(1));
         assert_eq!(roster.id(&NodeId::new("C").expect("valid")), Some(2));
-    }
-
-    #[test]
-    fn a_witness_stands_for_election_last() {
-        let peers =
-            [("a", Role::Witness), ("b", Role::Member), ("c", Role::Member), ("d", Role::Learner)];
-        let config = config(&peers);
-        let roster = Roster::new(&config).expect("valid");
-        let values: Vec<u64> = peers
-            .iter()
-            .map(|(name, _)| {
-                let name = NodeId::new(name).expect("valid");
-                roster.election_value_ms(&name, &config.timing)
-            })
-            .collect();
-        assert_eq!(values, [450, 300, 375, 450]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use core::{fmt, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::Mutation;
+use crate::{Mutation, NodeId, Role};
 
 /// The ratio of the fastest to the slowest clock that is allowed: clocks run within ± 1 %, so
 /// 1.01 / 0.99.
@@ -219,10 +219,24 @@ impl Timing {
         self.raft_heartbeat_ms
     }
 
-    /// The election value of a rank among `voters` voters: spread evenly, so that no two nodes
-    /// draw the same one (openraft draws once per process).
+    /// The election value of `node` among all `nodes`: those with a vote are ranked, witnesses last,
+    /// otherwise by name, and get values spread evenly, so that no two of them draw the same one
+    /// (openraft draws once per process). A learner never stands for election; it gets the last
+    /// value.
     #[must_use]
-    pub fn election_value_ms(&self, rank: usize, voters: usize) -> u64 {
+    pub fn election_value_ms<'a>(
+        &self,
+        node: &NodeId,
+        nodes: impl IntoIterator<Item = (&'a NodeId, Role)>,
+    ) -> u64 {
+        let voters = nodes.into_iter().filter(|(_, role)| role.votes());
+        let mut ranked: Vec<_> = voters.map(|(name, role)| (role == Role::Witness, name)).collect();
+        ranked.sort_unstable();
+        let rank = ranked.iter().position(|(_, name)| *name == node).unwrap_or(ranked.len());
+        self.election_value_of_rank_ms(rank, ranked.len())
+    }
+
+    fn election_value_of_rank_ms(&self, rank: usize, voters: usize) -> u64 {
         let steps = u64::try_from(voters.saturating_sub(1)).unwrap_or(u64::MAX).max(1);
         let rank = u64::try_from(rank).unwrap_or(u64::MAX).min(steps);
         self.election_min_ms + (self.election_max_ms - self.election_min_ms) * rank / steps
@@ -293,11 +307,31 @@ mod tests {
         assert_eq!(wait.as_millis(), 5_611);
     }
 
+    fn election_values(nodes: &[(&str, Role)]) -> Vec<u64> {
+        let named = |name: &str| NodeId::new(name).expect("a valid name");
+        let nodes: Vec<_> = nodes.iter().map(|(name, role)| (named(name), *role)).collect();
+        let all = || nodes.iter().map(|(name, role)| (name, *role));
+        let fast = Timing::of(Profile::Fast);
+        all().map(|(name, _)| fast.election_value_ms(name, all())).collect()
+    }
+
     #[test]
     fn election_values_are_spread_by_rank() {
-        let fast = Timing::of(Profile::Fast);
-        let values: Vec<u64> = (0..3).map(|rank| fast.election_value_ms(rank, 3)).collect();
-        assert_eq!(values, [300, 375, 450]);
-        assert_eq!(fast.election_value_ms(0, 1), 300);
+        let three = [("a", Role::Member), ("b", Role::Member), ("c", Role::Member)];
+        assert_eq!(election_values(&three), [300, 375, 450]);
+        assert_eq!(election_values(&three[..1]), [300]);
+    }
+
+    #[test]
+    fn a_witness_stands_for_election_last_and_a_learner_never() {
+        let four =
+            [("a", Role::Witness), ("b", Role::Member), ("c", Role::Member), ("d", Role::Learner)];
+        assert_eq!(election_values(&four), [450, 300, 375, 450]);
+    }
+
+    #[test]
+    fn election_values_do_not_depend_on_the_order_of_the_list() {
+        let backwards = [("c", Role::Member), ("b", Role::Witness), ("a", Role::Member)];
+        assert_eq!(election_values(&backwards), [375, 450, 300]);
     }
 }

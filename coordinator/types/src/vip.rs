@@ -29,6 +29,15 @@ impl Role {
             Self::Witness => false,
         }
     }
+
+    /// Whether a node of this role has a vote.
+    #[must_use]
+    pub fn votes(self) -> bool {
+        match self {
+            Self::Member | Self::Witness => true,
+            Self::Learner => false,
+        }
+    }
 }
 
 /// How Azure is made to route the address to its holder.

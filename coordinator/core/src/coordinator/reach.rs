@@ -92,7 +92,7 @@ impl Coordinator {
         let view = self.mover.view(self.now, &self.state);
         let better = view.iter().any(|(node, seen)| {
             let role = self.state.nodes.get(node).map(|record| record.role);
-            let votes = role.is_some_and(|role| role != Role::Learner);
+            let votes = role.is_some_and(Role::votes);
             let fresh = seen.state == NodeState::Alive;
             *node != self.setup.node && votes && fresh && seen.arm_ok != Some(false)
         });

@@ -103,15 +103,11 @@ impl Roster {
     }
 
     fn election_value_ms(&self, node: &NodeId, timing: &Timing) -> u64 {
-        let mut voters: Vec<&(NodeId, Role)> =
-            self.0.values().filter(|(_, role)| *role != Role::Learner).collect();
-        voters.sort_by_key(|(_, role)| *role == Role::Witness);
-        let rank = voters.iter().position(|(name, _)| name == node).unwrap_or(voters.len());
-        timing.election_value_ms(rank, voters.len())
+        timing.election_value_ms(node, self.0.values().map(|(name, role)| (name, *role)))
     }
 
     fn membership(&self) -> Membership {
-        let voters = self.0.iter().filter(|(_, (_, role))| *role != Role::Learner);
+        let voters = self.0.iter().filter(|(_, (_, role))| role.votes());
         let nodes = self.0.iter().map(|(id, (name, _))| (*id, BasicNode::new(name.as_str())));
         Membership::new(
             vec![voters.map(|(id, _)| *id).collect()],
