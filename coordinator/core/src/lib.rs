@@ -8,6 +8,7 @@
 mod ask;
 mod coordinator;
 mod mover;
+mod newborn;
 mod nic;
 mod registry;
 mod survey;
@@ -18,9 +19,10 @@ pub use coordinator::{
     AskId, BeatId, Confirmed, Coordinator, Effect, Input, ProposalId, ProposeFault, RoundId, Setup,
 };
 pub use mover::{NodeState, NodeView};
+pub use newborn::{log_is_lost, newborn_refuses};
 pub use nic::{
     AzureError, Edit, EditRefused, HttpAnswer, HttpFault, HttpId, HttpRequest, HttpResult,
     IpConfig, Malformed, Method, NicDocument, Problem, ProblemKind, Provisioning, SendBefore,
 };
 pub use registry::*;
-pub use voice::{Voice, newborn_refuses};
+pub use voice::Voice;

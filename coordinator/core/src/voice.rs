@@ -1,5 +1,5 @@
-//! Voice: whether a Raft leader may speak, and whether a voter may vote. Rules beside Raft's own,
-//! the same in the consensus shell and in the deterministic world.
+//! Voice: whether a Raft leader may speak. A rule beside Raft's own, the same in the consensus shell
+//! and in the deterministic world.
 //!
 //! A leader that hears no majority, but is still heard by some followers, keeps them from electing
 //! another one (openraft issue 2080; openraft 0.9 has no check for it). So it goes silent when no
@@ -112,19 +112,6 @@ impl Voice {
     }
 }
 
-/// Whether a voter must refuse a candidate because it may have lost its disk: its own log has
-/// nothing but the entry of its birth, and the candidate's has more.
-///
-/// At birth all logs are like this; but a node that lost its disk looks the same, and has forgotten
-/// what it acknowledged and whom it voted for. Its vote could elect a node that lacks committed
-/// entries (I4). It votes again once a leader has filled its log. (The price: a node that was never
-/// reached by any leader is no help in electing one.)
-#[must_use]
-pub fn newborn_refuses(own_last_index: Option<u64>, candidate_last_index: Option<u64>) -> bool {
-    let candidate_has_more = candidate_last_index.is_some_and(|index| index > 0);
-    own_last_index.is_none_or(|index| index == 0) && candidate_has_more
-}
-
 #[cfg(test)]
 mod tests {
     use vipfence_types::Profile;
@@ -207,13 +194,5 @@ mod tests {
         assert!(rule.is_silent());
         rule.look(start + ms(1800), TERM, None);
         assert!(!rule.is_silent(), "nobody took over");
-    }
-
-    #[test]
-    fn a_voter_whose_log_is_empty_does_not_elect_one_whose_log_is_not() {
-        assert!(newborn_refuses(Some(0), Some(7)));
-        assert!(newborn_refuses(None, Some(7)));
-        assert!(!newborn_refuses(Some(0), Some(0)));
-        assert!(!newborn_refuses(Some(3), Some(7)));
     }
 }

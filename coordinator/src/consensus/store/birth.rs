@@ -8,6 +8,7 @@
 use openraft::EntryPayload;
 use redb::{Durability, ReadableTable as _, WriteTransaction};
 use serde::{Deserialize, Serialize};
+use vipfence_coordinator_core::log_is_lost;
 
 use super::{
     super::types::{Entry, LogId, Membership, RaftId, RaftPeer, SnapshotMeta, Vote},
@@ -56,7 +57,7 @@ impl Store {
             };
             drop(meta);
             if let Some(found) = found {
-                if is_cut_too_far(tx)? {
+                if is_lost(tx)? {
                     tx.open_table(LOG)?.retain(|_, _| false)?;
                     tx.open_table(LOG)?.insert(0, first.as_slice())?;
                     let mut meta = tx.open_table(META)?;
@@ -90,11 +91,8 @@ impl Store {
     }
 }
 
-/// Whether the log was cut beyond the snapshot. openraft asks for both at once when a snapshot is
-/// installed, and a crash in between leaves neither: such a node is one that lost its log, and
-/// neither votes nor applies anything until a leader has filled it (`newborn_refuses`). Its vote is
-/// kept.
-fn is_cut_too_far(tx: &WriteTransaction) -> Result<bool, StoreError> {
+/// Whether a file that has an identity has lost its log, by the core's rule.
+fn is_lost(tx: &WriteTransaction) -> Result<bool, StoreError> {
     let purged: Option<LogId> = match tx.open_table(META)?.get(PURGED)? {
         Some(bytes) => record::decode(PURGED, bytes.value())?,
         None => None,
@@ -105,7 +103,7 @@ fn is_cut_too_far(tx: &WriteTransaction) -> Result<bool, StoreError> {
         }
         None => None,
     };
-    Ok(purged > covered)
+    Ok(log_is_lost(purged, covered))
 }
 
 fn first_entry(roster: &Roster) -> Entry {

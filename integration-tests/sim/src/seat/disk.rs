@@ -14,7 +14,7 @@ use openraft::{
     Snapshot, StorageIOError,
     storage::{LogFlushed, RaftLogStorage, RaftStateMachine},
 };
-use vipfence_coordinator_core::{Applied, Registry};
+use vipfence_coordinator_core::{Applied, Registry, log_is_lost};
 use vipfence_types::{Mutation, Term};
 
 use super::{
@@ -109,8 +109,7 @@ impl RaftDisk {
     /// Every node writes the same first entry by itself, as in production.
     pub(super) fn be_born(&mut self, membership: Membership) {
         let covered = self.platter.snapshot.as_ref().and_then(|(meta, _)| meta.last_log_id);
-        if self.platter.purged > covered {
-            // A crash between the cut and the snapshot: as in the product, the log is lost.
+        if log_is_lost(self.platter.purged, covered) {
             self.platter.log.clear();
             (self.platter.purged, self.platter.committed) = (None, None);
         }
