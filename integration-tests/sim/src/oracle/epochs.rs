@@ -88,7 +88,6 @@ impl Epochs {
     pub(crate) fn address_set(
         &mut self,
         truth: &Truth<'_>,
-        _log: &Log,
         node: usize,
         vip: &VipName,
         epoch: Epoch,

@@ -192,7 +192,7 @@ impl Oracle {
             Fact::Set { vip, epoch, address } => {
                 timeline.note(truth.now, || format!("{name}: sets {address} ({vip} {epoch})"));
                 self.holders.changed();
-                self.epochs.address_set(truth, &self.log, node, &vip, epoch, address)?;
+                self.epochs.address_set(truth, node, &vip, epoch, address)?;
                 if self.only_consequences {
                     return Ok(());
                 }
