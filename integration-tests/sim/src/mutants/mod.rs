@@ -121,11 +121,14 @@ fn drama(mutation: Mutation) -> Option<Drama> {
     leases::drama(mutation).or_else(|| grants::drama(mutation)).or_else(|| azure::drama(mutation))
 }
 
-/// Breaks a rule on this thread until it goes out of scope.
-struct Broken;
+/// Breaks a rule on this thread until it goes out of scope, also when something panics.
+#[must_use]
+#[derive(Debug)]
+pub struct Broken;
 
 impl Broken {
-    fn rule(mutation: Mutation) -> Self {
+    /// Breaks this one.
+    pub fn rule(mutation: Mutation) -> Self {
         Mutation::switch(Some(mutation));
         Self
     }

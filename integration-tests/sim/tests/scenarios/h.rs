@@ -227,12 +227,10 @@ fn h04_a_late_kernel_is_allowed_for_without_no_kernel_slack() {
 /// reported as held, and then the PUT lands.
 fn h05(world: &mut World) -> Story {
     a_holds(world, C)?;
-    writes_hang(world, &["a-nic"]);
+    writes_hang(world, "a-nic");
     world.ask_move("demo", B);
     until(world, secs(5), "the detach is on its way", |world| world.kept() == 1)?;
-    until(world, secs(40), "nobody waits for it any more", |world| {
-        world.sometimes.count("an outcome is unknown") > 0
-    })?;
+    nobody_waits_for_it_any_more(world)?;
     world.no_rule();
     world.ask_move("demo", A);
     until(world, secs(20), "a holds it again", |world| world.is_held_by("demo", A))?;
@@ -254,47 +252,20 @@ fn h05_an_own_write_of_unknown_outcome_cannot_land_after_held_without_own_unknow
 /// superseded back to a, and only a third move leaves the VIP nowhere, so that the old attach fits.
 fn h06(world: &mut World) -> Story {
     a_holds(world, W)?;
-    writes_hang(world, &["b-nic"]);
-    world.ask_move("demo", B);
-    until(world, secs(10), "the attach to b is on its way", |world| world.kept() == 1)?;
-    world.ask_move("demo", A);
-    until(world, secs(1), "it is superseded", |world| {
-        world
-            .vip("demo")
-            .is_some_and(|vip| vip.target.as_ref().is_some_and(|to| to.as_str() == "a"))
-    })?;
+    the_attach_to_b_hangs(world)?;
+    superseded_by_a_move_back(world)?;
     world.do_deed(Deed::Stop(W));
     world.no_rule();
     another_node_leads(world)?;
     until(world, secs(30), "a holds it again", |world| world.is_held_by("demo", A))?;
     let b_nic = |kind: &Kind| kind.writes("b-nic");
-    nowhere_on_the_way_to_c(world)?;
+    nowhere_on_the_way_to(world, C, "c-nic")?;
     check(world, world.kept_like(|_, _, kind| b_nic(kind)) == 1, "the old attach hangs")?;
     arrives_and_is_stale(world, "b-nic")?;
     world.no_rule();
     world.release();
     world.do_deed(Deed::Continue(W));
     until(world, secs(40), "c holds it", |world| world.is_held_by("demo", C))
-}
-
-/// Another node than the witness leads.
-fn another_node_leads(world: &mut World) -> Story {
-    until(world, secs(10), "another node leads", |world| {
-        world.leader().is_some_and(|leader| leader != W && world.leads(leader))
-    })
-}
-
-/// A move to c: it has been detached, and is attached nowhere yet.
-fn nowhere_on_the_way_to_c(world: &mut World) -> Story {
-    writes_hang(world, &["c-nic"]);
-    world.ask_move("demo", C);
-    until(world, secs(40), "it is on no NIC", |world| {
-        world.nics_with(ADDRESS).is_empty()
-            && world.kept_like(|_, _, kind| kind.writes("c-nic")) > 0
-    })?;
-    // The detach is done for good.
-    world.run(secs(3));
-    Ok(())
 }
 
 #[test]
@@ -311,12 +282,8 @@ fn h06_an_attach_of_a_frozen_leader_is_remembered_over_superseding_moves_without
 /// H6: the seal of b hangs, too. A next move waits for it, and so does the one that supersedes that.
 fn h06_superseding(world: &mut World) -> Story {
     a_holds(world, C)?;
-    writes_hang(world, &["b-nic"]);
-    world.ask_move("demo", B);
-    until(world, secs(10), "the attach to b is on its way", |world| world.kept() == 1)?;
-    until(world, secs(40), "nobody waits for it any more", |world| {
-        world.sometimes.count("an outcome is unknown") > 0
-    })?;
+    the_attach_to_b_hangs(world)?;
+    nobody_waits_for_it_any_more(world)?;
     world.ask_move("demo", A);
     until(world, secs(30), "a holds it again", |world| world.is_held_by("demo", A))?;
     let held = world.now();
@@ -508,9 +475,7 @@ fn h11(world: &mut World) -> Story {
         }
     });
     world.ask_move("demo", B);
-    until(world, secs(12), "the end of the grant is decided", |world| {
-        world.kept_like(|_, _, kind| carries_over(kind)) > 0
-    })?;
+    its_end_is_decided(world, secs(12))?;
     // Now a is heard; its answer is kept to be looked at.
     world.rule(move |_, to, kind| {
         let answer = to == Spot::Node(A) && matches!(kind, Kind::BeatAnswer { .. });
@@ -552,9 +517,7 @@ fn h11_revision(world: &mut World) -> Story {
     let unheard = |to, kind: &Kind| to == Spot::Node(A) && kind.is_beat();
     world.rule(move |_, to, kind| if unheard(to, kind) { Verdict::Drop } else { Verdict::Pass });
     world.ask_move("demo", B);
-    until(world, secs(5), "the grant is left to expire", |world| {
-        world.grant_is("demo", is_expiring)
-    })?;
+    left_to_expire(world, secs(5))?;
     // A moment before its end the operator asks for a again, and entries are not committed now.
     until(world, secs(8), "its end is near", ends_soon)?;
     let stuck = |kind: &Kind| matches!(kind, Kind::Append(bodies) if !bodies.is_empty());
@@ -565,9 +528,7 @@ fn h11_revision(world: &mut World) -> Story {
     );
     let (epoch, asked) = (world.epoch_of("demo"), world.now());
     world.ask_move("demo", A);
-    until(world, secs(2), "the end of the grant is decided, too", |world| {
-        world.kept_like(|_, _, kind| carries_over(kind)) > 0
-    })?;
+    its_end_is_decided(world, secs(2))?;
     world.no_rule();
     world.forget();
     until(world, secs(20), "a holds it at a new epoch", |world| {

@@ -20,7 +20,7 @@ const OPERATION_FAILS: FaultEffect =
 fn h13(world: &mut World) -> Story {
     a_holds(world, C)?;
     azure_fails(world, Fault::once(OPERATION_FAILS).on_nic("a-nic"));
-    writes_hang(world, &["a-nic"]);
+    writes_hang(world, "a-nic");
     let began = world.now();
     world.ask_move("demo", B);
     until(world, secs(5), "the detach is on its way", |world| world.kept() == 1)?;
@@ -65,11 +65,6 @@ fn outsider_attaches(world: &mut World, nic: &str, address: Ipv4Addr) {
     let (nic, ip_config) = (nic.to_owned(), None);
     let taken = AdminCommand::ThirdPartyAttach { nic, address, ip_config, immediate: true };
     world.do_deed(Deed::Azure(taken));
-}
-
-fn outsider_detaches(world: &mut World, nic: &str, address: Ipv4Addr) {
-    let detach = AdminCommand::ThirdPartyDetach { nic: nic.to_owned(), address, immediate: true };
-    world.do_deed(Deed::Azure(detach));
 }
 
 #[test]
@@ -370,9 +365,7 @@ fn h20_a_deposed_leader_sends_nothing() {
         });
         let cut = world.now();
         world.ask(W, move_ask(B));
-        until(world, secs(10), "another node leads", |world| {
-            world.leader().is_some_and(|leader| leader != W && world.leads(leader))
-        })?;
+        another_node_leads(world)?;
         world.run(secs(3));
         check(world, world.told(cut, &["w: sends"]) == 0, "the old one writes nothing")
     });

@@ -24,7 +24,7 @@ fn quick_azure_max() -> Plan {
 /// An attach to b is of unknown outcome; from then on b cannot be sealed. c holds the VIP.
 fn b_is_exposed_and(world: &mut World, unsealable: impl FnOnce(&mut World)) -> Story {
     a_holds(world, C)?;
-    writes_hang(world, &["b-nic"]);
+    writes_hang(world, "b-nic");
     world.ask_move("demo", B);
     until(world, secs(10), "the attach to b is on its way", |world| world.kept() == 1)?;
     world.run(secs(28));

@@ -9,6 +9,7 @@ use azure_sim::{AdminCommand, Fault};
 use vipfence_coordinator_core::{Ask, Body, GrantTrack, Step};
 use vipfence_sim::{
     Deed, Ended, Kind, Plan, Spot, Verdict, World,
+    mutants::Broken,
     time::{At, ms, secs},
 };
 use vipfence_types::{Epoch, Mutation, Profile, Release, Timing, VipName, VipSpec};
@@ -66,7 +67,7 @@ pub(crate) fn with_fence(plan: &Plan, script: impl FnOnce(&mut World) -> Story) 
 
 /// Without the fence that keeps it out, something is violated in the same script.
 pub(crate) fn without(mutation: Mutation, plan: &Plan, script: impl FnOnce(&mut World) -> Story) {
-    let _broken = Broken::new(mutation);
+    let _broken = Broken::rule(mutation);
     let mut world = begin(plan);
     let story = script(&mut world);
     if world.violation().is_none() {
@@ -90,27 +91,11 @@ pub(crate) fn noticed_without(
     plan: &Plan,
     script: impl FnOnce(&mut World) -> Story,
 ) {
-    let _broken = Broken::new(mutation);
+    let _broken = Broken::rule(mutation);
     let mut world = begin(plan);
     let story = script(&mut world);
     let (number, what) = (mutation.number(), mutation.what());
     assert!(story.is_err(), "{}\nM{number} ({what}) is not noticed", tail(&world));
-}
-
-/// A rule is broken as long as this lives, also when the script panics.
-struct Broken;
-
-impl Broken {
-    fn new(mutation: Mutation) -> Self {
-        Mutation::switch(Some(mutation));
-        Self
-    }
-}
-
-impl Drop for Broken {
-    fn drop(&mut self) {
-        Mutation::switch(None);
-    }
 }
 
 /// `VIPFENCE_SEED=7` shows whether a script rests on chance.
@@ -254,10 +239,10 @@ pub(crate) fn azure_fails(world: &mut World, fault: Fault) {
     world.do_deed(Deed::Azure(AdminCommand::AddFault { fault }));
 }
 
-/// Keeps every write to these NICs on its way.
-pub(crate) fn writes_hang(world: &mut World, nics: &'static [&'static str]) {
+/// Keeps every write to this NIC on its way.
+pub(crate) fn writes_hang(world: &mut World, nic: &'static str) {
     world.rule(move |_, to, kind| {
-        let hangs = to == Spot::Arm && nics.iter().any(|nic| kind.writes(nic));
+        let hangs = to == Spot::Arm && kind.writes(nic);
         if hangs { Verdict::Keep } else { Verdict::Pass }
     });
 }
@@ -328,9 +313,7 @@ pub(crate) fn an_unheard_release(world: &mut World, lease_ms: u64) -> Story {
     agent_is_cut_off(world, A);
     let cut = world.now();
     world.ask_move("demo", B);
-    until(world, secs(3), "the grant is left to expire", |world| {
-        world.grant_is("demo", is_expiring)
-    })?;
+    left_to_expire(world, secs(3))?;
     killed_at_the_end_of_its_lease(world)?;
     b_takes_over_after(world, cut, ms(lease_ms))
 }
@@ -350,4 +333,64 @@ pub(crate) fn b_takes_over_after(world: &mut World, cut: At, least: u64) -> Stor
     until(world, secs(60), "b has the address", |world| world.has(B, ADDRESS))?;
     check(world, since(world, cut) > least, "the lease was waited for")?;
     check(world, !world.has(A, ADDRESS), "the kernel of a was waited for")
+}
+
+/// A grant is asked back, and the node that has it is not heard.
+pub(crate) fn left_to_expire(world: &mut World, within: u64) -> Story {
+    until(world, within, "the grant is left to expire", |world| world.grant_is("demo", is_expiring))
+}
+
+/// The leader has decided that a grant is over; a rule keeps that from being committed.
+pub(crate) fn its_end_is_decided(world: &mut World, within: u64) -> Story {
+    until(world, within, "the end of the grant is decided", |world| {
+        world.kept_like(|_, _, kind| carries_over(kind)) > 0
+    })
+}
+
+/// A move to `b`, whose attach is kept on its way.
+pub(crate) fn the_attach_to_b_hangs(world: &mut World) -> Story {
+    writes_hang(world, "b-nic");
+    world.ask_move("demo", B);
+    until(world, secs(10), "the attach to b is on its way", |world| world.kept() == 1)
+}
+
+/// The move that is under way gives way to one back to `a`.
+pub(crate) fn superseded_by_a_move_back(world: &mut World) -> Story {
+    world.ask_move("demo", A);
+    until(world, secs(1), "it is superseded", |world| {
+        let target = world.vip("demo").and_then(|vip| vip.target.as_ref());
+        target.is_some_and(|to| to.as_str() == "a")
+    })
+}
+
+/// The write that hangs has timed out.
+pub(crate) fn nobody_waits_for_it_any_more(world: &mut World) -> Story {
+    until(world, secs(40), "nobody waits for it any more", |world| {
+        world.sometimes.count("an outcome is unknown") > 0
+    })
+}
+
+/// A move to a node whose attach hangs: `demo` has been detached for good, and is attached nowhere.
+pub(crate) fn nowhere_on_the_way_to(world: &mut World, to: usize, nic: &'static str) -> Story {
+    writes_hang(world, nic);
+    world.ask_move("demo", to);
+    until(world, secs(40), "it is on no NIC", |world| {
+        world.nics_with(ADDRESS).is_empty() && world.kept_like(|_, _, kind| kind.writes(nic)) > 0
+    })?;
+    // The detach is done for good.
+    world.run(secs(3));
+    Ok(())
+}
+
+/// Another node than the witness leads.
+pub(crate) fn another_node_leads(world: &mut World) -> Story {
+    until(world, secs(10), "another node leads", |world| {
+        world.leader().is_some_and(|leader| leader != W && world.leads(leader))
+    })
+}
+
+/// Somebody else takes an address off a NIC.
+pub(crate) fn outsider_detaches(world: &mut World, nic: &str, address: Ipv4Addr) {
+    let detach = AdminCommand::ThirdPartyDetach { nic: nic.to_owned(), address, immediate: true };
+    world.do_deed(Deed::Azure(detach));
 }

@@ -27,7 +27,7 @@ fn v01(world: &mut World) -> Story {
         })?;
     }
     check(world, world.epoch_of("demo") == next(first), "the second epoch is asked back")?;
-    until(world, secs(3), "it is left to expire", |world| world.grant_is("demo", is_expiring))?;
+    left_to_expire(world, secs(3))?;
     killed_at_the_end_of_its_lease(world)?;
     b_takes_over_after(world, cut, ms(10_000))
 }
@@ -79,9 +79,7 @@ fn v02(world: &mut World) -> Story {
     let old = world.epoch_of("demo");
     world.rule(|_, _, kind| if carries_over(kind) { Verdict::Keep } else { Verdict::Pass });
     world.ask_move("demo", B);
-    until(world, secs(10), "the end of the grant is decided", |world| {
-        world.kept_like(|_, _, kind| carries_over(kind)) > 0
-    })?;
+    its_end_is_decided(world, secs(10))?;
     world.do_deed(Deed::Kill(A));
     world.do_deed(Deed::Start(A));
     let mut answered = false;
@@ -120,9 +118,7 @@ fn v03(world: &mut World) -> Story {
     agent_is_cut_off(world, A);
     let cut = world.now();
     world.ask_move("demo", B);
-    until(world, secs(3), "the grant is left to expire", |world| {
-        world.grant_is("demo", is_expiring)
-    })?;
+    left_to_expire(world, secs(3))?;
     world.do_deed(Deed::JumpWall(C, 20_000_000));
     // The other way round at the holder: its lease is not longer for it.
     world.do_deed(Deed::JumpWall(A, -20_000_000));
@@ -170,9 +166,7 @@ fn v04(world: &mut World) -> Story {
     });
     world.do_deed(Deed::StepDown);
     until(world, secs(15), "b leads", |world| world.leads(B))?;
-    until(world, secs(10), "the grant is left to expire", |world| {
-        world.grant_is("demo", is_expiring)
-    })?;
+    left_to_expire(world, secs(10))?;
     killed_at_the_end_of_its_lease(world)?;
     until(world, secs(60), "another node has the address", |world| {
         world.has(B, ADDRESS) || world.has(C, ADDRESS)
@@ -225,7 +219,7 @@ fn v06(world: &mut World) -> Story {
     moves(world, B, secs(20))?;
     moves(world, A, secs(20))?;
     world.run(secs(3));
-    writes_hang(world, &["b-nic"]);
+    writes_hang(world, "b-nic");
     world.ask_move("demo", B);
     until(world, secs(20), "the attach to b hangs", |world| {
         world.kept_like(|_, _, kind| kind.writes("b-nic")) == 1
@@ -238,13 +232,7 @@ fn v06(world: &mut World) -> Story {
     world.no_rule();
     until(world, secs(30), "c holds it", |world| world.is_held_by("demo", C))?;
     check(world, world.leads(W), "the same leader")?;
-    writes_hang(world, &["a-nic"]);
-    world.ask_move("demo", A);
-    until(world, secs(30), "it is on no NIC", |world| {
-        world.nics_with(ADDRESS).is_empty()
-            && world.kept_like(|_, _, kind| kind.writes("a-nic")) > 0
-    })?;
-    world.run(secs(3));
+    nowhere_on_the_way_to(world, A, "a-nic")?;
     arrives_and_is_stale(world, "b-nic")
 }
 
@@ -264,23 +252,14 @@ fn v06_an_accepted_write_does_not_clear_a_nic_of_a_later_one_of_unknown_outcome_
 /// minute.)
 fn v07(world: &mut World) -> Story {
     a_holds(world, W)?;
-    writes_hang(world, &["b-nic"]);
-    world.ask_move("demo", B);
-    until(world, secs(10), "the attach to b is on its way", |world| world.kept() == 1)?;
-    world.ask_move("demo", A);
-    until(world, secs(1), "it is superseded", |world| {
-        world
-            .vip("demo")
-            .is_some_and(|vip| vip.target.as_ref().is_some_and(|to| to.as_str() == "a"))
-    })?;
+    the_attach_to_b_hangs(world)?;
+    superseded_by_a_move_back(world)?;
     world.do_deed(Deed::Kill(W));
     world.no_rule();
     until(world, secs(30), "a holds it again", |world| world.is_held_by("demo", A))?;
     let held = world.now();
     until(world, secs(5), "b is sealed", |world| world.told(held, &["PATCH b-nic", ": 200"]) > 0)?;
-    let detach =
-        AdminCommand::ThirdPartyDetach { nic: "a-nic".to_owned(), address: DEMO, immediate: true };
-    world.do_deed(Deed::Azure(detach));
+    outsider_detaches(world, "a-nic", DEMO);
     arrives_and_is_stale(world, "b-nic")?;
     check(world, world.nics_with(ADDRESS).is_empty(), "it stands where the outsider left it")
 }
@@ -294,9 +273,7 @@ fn v07_nics_are_sealed_while_held() {
 /// Azure has the seal wait.
 fn v07_from_rest(world: &mut World) -> Story {
     a_holds(world, C)?;
-    writes_hang(world, &["b-nic"]);
-    world.ask_move("demo", B);
-    until(world, secs(10), "the attach to b is on its way", |world| world.kept() == 1)?;
+    the_attach_to_b_hangs(world)?;
     let (code, message) = ("TooManyRequests".to_owned(), String::new());
     let wait = FaultEffect::Refuse { status: 429, code, message, retry_after_s: Some(1) };
     azure_fails(world, Fault::once(wait).on_nic("b-nic").for_method("PATCH").times(10_000));
