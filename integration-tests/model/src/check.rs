@@ -6,7 +6,7 @@
 use core::{fmt, hash::Hash, time::Duration};
 use std::time::Instant;
 
-use stateright::{Checker, Expectation, HasDiscoveries, Model};
+use stateright::{Checker, Expectation, HasDiscoveries, Model, Property};
 
 /// What bounds a run, besides the bounds of its model.
 #[derive(Clone, Copy, Debug)]
@@ -92,6 +92,14 @@ where
         broken,
         reached,
     }
+}
+
+/// The properties that are looked at: all of them, or the one of this name.
+pub(crate) fn chosen<M: Model>(
+    all: Vec<Property<M>>,
+    only: Option<&'static str>,
+) -> Vec<Property<M>> {
+    all.into_iter().filter(|property| only.is_none_or(|only| property.name == only)).collect()
 }
 
 impl fmt::Display for Report {

@@ -70,18 +70,14 @@ fn options(mut args: impl Iterator<Item = String>) -> Option<Options> {
 fn with_all_rules(options: &Options) -> bool {
     let mut fine = true;
     let leases = if options.large { lease::LARGE } else { lease::SMALL };
-    for (name, bounds) in leases.iter().filter(|run| run.0.contains(&options.only)) {
+    for (name, bounds) in leases {
         let model = Lease { rules: Rules::full(), bounds: *bounds, only: None };
-        let report = check(model, options.limits);
-        show(name, &report);
-        fine &= report.exhausted;
+        fine &= run(options, name, |limits| check(model, limits), |report| report.exhausted);
     }
     let writes = if options.large { writes::LARGE } else { writes::SMALL };
-    for (name, bounds) in writes.iter().filter(|run| run.0.contains(&options.only)) {
+    for (name, bounds) in writes {
         let model = Writes { rules: Rules::full(), bounds: *bounds, only: None };
-        let report = check(model, options.limits);
-        show(name, &report);
-        fine &= report.exhausted;
+        fine &= run(options, name, |limits| check(model, limits), |report| report.exhausted);
     }
     fine
 }
@@ -90,32 +86,42 @@ fn with_all_rules(options: &Options) -> bool {
 fn without_each_rule(options: &Options) -> bool {
     let mut fine = true;
     for (rule, property, bounds) in lease::LOAD_BEARING {
+        let rules = Rules::without(&[*rule]);
+        let model = Lease { rules, bounds: *bounds, only: Some(property) };
         let name = format!("lease without {rule:?}");
-        if name.contains(&options.only) {
-            let rules = Rules::without(&[*rule]);
-            let model = Lease { rules, bounds: *bounds, only: Some(property) };
-            let report = check(model, options.limits);
-            show(&name, &report);
-            fine &= report.broken.is_some();
-        }
+        fine &= run(options, &name, |limits| check(model, limits), is_broken);
     }
-    for (name, bounds) in writes::NOT_PROMISED.iter().filter(|run| run.0.contains(&options.only)) {
+    for (name, bounds) in writes::NOT_PROMISED {
         let model = Writes { rules: Rules::full(), bounds: *bounds, only: Some(writes::I2) };
-        let report = check(model, options.limits);
-        show(&format!("not promised, {name}"), &report);
-        fine &= report.broken.is_some();
+        let name = format!("not promised, {name}");
+        fine &= run(options, &name, |limits| check(model, limits), is_broken);
     }
     for (rule, property, bounds) in writes::LOAD_BEARING {
+        let rules = Rules::without(&[*rule]);
+        let model = Writes { rules, bounds: *bounds, only: Some(property) };
         let name = format!("writes without {rule:?}");
-        if name.contains(&options.only) {
-            let rules = Rules::without(&[*rule]);
-            let model = Writes { rules, bounds: *bounds, only: Some(property) };
-            let report = check(model, options.limits);
-            show(&name, &report);
-            fine &= report.broken.is_some();
-        }
+        fine &= run(options, &name, |limits| check(model, limits), is_broken);
     }
     fine
+}
+
+fn is_broken(report: &Report) -> bool {
+    report.broken.is_some()
+}
+
+/// Searches if the name is wanted, shows what was seen, and says whether it was as it should be.
+fn run(
+    options: &Options,
+    name: &str,
+    search: impl FnOnce(Limits) -> Report,
+    as_it_should: fn(&Report) -> bool,
+) -> bool {
+    if !name.contains(&options.only) {
+        return true;
+    }
+    let report = search(options.limits);
+    show(name, &report);
+    as_it_should(&report)
 }
 
 fn show(name: &str, report: &Report) {

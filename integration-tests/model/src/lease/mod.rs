@@ -25,7 +25,7 @@ pub use rules::{LOAD_BEARING, NOTHING_SHOWS, Rule};
 pub use state::{At, Beat, Phase, State};
 pub use steps::Step;
 
-use crate::Rules;
+use crate::{Rules, check::chosen};
 
 /// The duration of a lease in ticks.
 const TTL: u8 = 2;
@@ -146,9 +146,6 @@ impl Model for Lease {
             Property::sometimes("another node has it", another_node_has_it),
             Property::sometimes("a later leader grants", a_later_leader_grants),
         ];
-        match self.only {
-            Some(only) => all.into_iter().filter(|property| property.name == only).collect(),
-            None => all,
-        }
+        chosen(all, self.only)
     }
 }

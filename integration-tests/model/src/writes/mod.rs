@@ -26,7 +26,7 @@ pub use rules::{LOAD_BEARING, NOTHING_SHOWS, Rule};
 pub use state::{Draft, Kind, State, Write};
 pub use steps::Step;
 
-use crate::Rules;
+use crate::{Rules, check::chosen};
 
 /// What fences a write that arrives late.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -203,9 +203,6 @@ impl Model for Writes {
             Property::sometimes("the last move is held", the_last_move_is_held),
             Property::sometimes("a later leader reports Held", a_later_leader_reports_held),
         ];
-        match self.only {
-            Some(only) => all.into_iter().filter(|property| property.name == only).collect(),
-            None => all,
-        }
+        chosen(all, self.only)
     }
 }
