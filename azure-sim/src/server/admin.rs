@@ -98,7 +98,9 @@ async fn command(State(shared): State<Arc<Shared>>, body: axum::body::Bytes) -> 
             let status = match &error {
                 AdminError::UnknownNode(_)
                 | AdminError::UnknownNic(_)
+                | AdminError::UnknownSubnet(_)
                 | AdminError::UnknownHold(_) => StatusCode::NOT_FOUND,
+                AdminError::NoOperation(_) => StatusCode::CONFLICT,
                 AdminError::BadSettings(_) => StatusCode::BAD_REQUEST,
                 AdminError::TooManyFaults(_) => StatusCode::TOO_MANY_REQUESTS,
             };

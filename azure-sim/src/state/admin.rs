@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use super::fault::Fault;
 use super::http::ArmResponse;
 use super::identity::Rights;
+use super::standing::{Lock, SubnetTrouble};
 use super::vm::{ImdsFault, Power};
 use super::world::HoldId;
 
@@ -26,7 +27,8 @@ pub enum AdminCommand {
     },
     /// Changes the named settings.
     ChangeSettings {
-        /// Some of the fields of [`Settings`](super::Settings).
+        /// Some of the fields of [`Settings`](super::Settings), and `profile`: see
+        /// [`Settings::changed`](super::Settings::changed).
         changes: Map<String, Value>,
     },
     /// A fault begins to wait.
@@ -53,6 +55,51 @@ pub enum AdminCommand {
         /// Of which NIC; `None` = of all.
         #[serde(default)]
         nic: Option<String>,
+    },
+    /// Ends the operation that runs on a NIC as `Canceled`, as if another one had superseded it.
+    CancelOperation {
+        /// Name of the NIC.
+        nic: String,
+    },
+    /// The NIC's `provisioningState` is `Failed`; an operation that runs on it ends so. The next
+    /// PUT that succeeds heals it. `[I]`
+    FailNic {
+        /// Name of the NIC.
+        nic: String,
+    },
+    /// Puts a lock on a NIC or on the resource group, or takes it away. Third parties break it.
+    SetLock {
+        /// Name of the NIC; `None` = the resource group.
+        #[serde(default)]
+        nic: Option<String>,
+        /// The lock; `None` = none.
+        #[serde(default)]
+        lock: Option<Lock>,
+    },
+    /// A policy denies PUT and PATCH, or does so no longer. Third parties are exempt.
+    SetPolicy {
+        /// Name of the NIC; `None` = every NIC of the resource group.
+        #[serde(default)]
+        nic: Option<String>,
+        /// Name of the assignment; `None` = none.
+        #[serde(default)]
+        policy: Option<String>,
+    },
+    /// A subnet is being updated or has failed: PUTs of NICs that refer to it are refused.
+    SetSubnet {
+        /// Name of the virtual network.
+        virtual_network: String,
+        /// Name of the subnet.
+        subnet: String,
+        /// What is wrong; `None` = nothing.
+        #[serde(default)]
+        trouble: Option<SubnetTrouble>,
+    },
+    /// The token buckets of ARM are empty; without effect where `throttling` has none.
+    DrainBuckets {
+        /// Name of the VM whose identity used them up; `None` = all did.
+        #[serde(default)]
+        node: Option<String>,
     },
     /// Somebody without manners adds an ipConfiguration: no `If-Match`.
     ThirdPartyAttach {
@@ -82,7 +129,7 @@ pub enum AdminCommand {
         /// Name of the NIC.
         nic: String,
     },
-    /// Starts, stops or deallocates a VM.
+    /// Starts, stops, deallocates or deletes a VM.
     SetPower {
         /// Name of the VM.
         node: String,
@@ -152,6 +199,12 @@ pub enum AdminError {
     /// No such NIC.
     #[error("there is no NIC {0}")]
     UnknownNic(String),
+    /// No such subnet.
+    #[error("there is no subnet {0}")]
+    UnknownSubnet(String),
+    /// No operation to cancel.
+    #[error("no operation runs on NIC {0}")]
+    NoOperation(String),
     /// No such held request.
     #[error("no request is held as {0}")]
     UnknownHold(u64),

@@ -16,6 +16,8 @@ use super::journal::Journal;
 use super::net::Prefix;
 use super::nic::{Goal, IpConfig, Nic, Provisioning};
 use super::operation::Operations;
+use super::standing::Standing;
+use super::throttle::Throttle;
 use super::vm::{Power, Vm};
 use super::world::World;
 
@@ -39,6 +41,8 @@ impl World {
             journal: Journal::new(config.limits.journal),
             faults: Faults::default(),
             held: Held::new(config.limits.held),
+            standing: Standing::default(),
+            throttle: Throttle::default(),
             config,
         };
         for vm in world.config.vms.clone() {

@@ -33,7 +33,9 @@ pub struct WorldConfig {
     pub vms: Vec<VmConfig>,
     /// Network interfaces.
     pub nics: Vec<NicConfig>,
-    /// Behaviour; can be changed later.
+    /// Behaviour; can be changed later. In a file, `"profile": "classic"` beside other fields says
+    /// whose values the fields that are not named have.
+    #[serde(deserialize_with = "Settings::of_world")]
     pub settings: Settings,
     /// Bounds of memory.
     pub limits: Limits,

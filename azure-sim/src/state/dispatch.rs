@@ -4,9 +4,11 @@ use serde_json::{Value, json};
 
 use super::error::ArmError;
 use super::http::{ArmRequest, ArmResponse, Target};
-use super::identity::{Identity, authenticate};
+use super::identity::{Identity, authenticate, linked_scope};
 use super::journal::Call;
 use super::route::{InGroup, InSubscription, Route};
+use super::standing::Attempt;
+use super::throttle::{Entrant, Kind};
 use super::world::World;
 use super::write::Write;
 
@@ -48,6 +50,16 @@ impl Asked<'_> {
         Err(ArmError::no_rights(client_id, object_id, action, scope))
     }
 
+    /// 403 unless the identity may join what the NIC in the body refers to.
+    fn check_join(&self, nic_id: &str) -> Result<(), ArmError> {
+        let Identity { client_id, object_id, rights, .. } = &self.identity;
+        let linked = self.request.body.as_ref().and_then(linked_scope);
+        match linked.filter(|_| !rights.join) {
+            None => Ok(()),
+            Some(linked) => Err(ArmError::no_join(client_id, object_id, nic_id, linked)),
+        }
+    }
+
     fn method_not_allowed(&self) -> ArmError {
         let message = format!("The method {} is not allowed here.", self.request.method);
         ArmError::front_door(405, "MethodNotAllowed", message)
@@ -80,6 +92,27 @@ impl World {
         };
         let api_version = api_version.to_owned();
         let asked = Asked { request, target: &target, base, api_version, identity };
+        let entrant = Entrant {
+            kind: Kind::of(&request.method),
+            actor: &asked.identity.object_id,
+            subscription: &self.config.subscription,
+            to_network: route.is_network(),
+        };
+        let left = self.throttle.admit(self.now, &self.settings.throttling, entrant)?;
+        let result = self.answer(&asked, route, call);
+        match (result, left) {
+            (result, None) => result,
+            (Ok(answer), Some((name, left))) => Ok(answer.with_header(name, left)),
+            (Err(error), Some((name, left))) => Err(error.with_header(name, left)),
+        }
+    }
+
+    fn answer(
+        &mut self,
+        asked: &Asked<'_>,
+        route: Route,
+        call: &mut Call,
+    ) -> Result<ArmResponse, ArmError> {
         match route {
             Route::Subscriptions if asked.is("GET") => {
                 Ok(ArmResponse::new(200, json!({"value": [self.subscription()]})))
@@ -92,10 +125,10 @@ impl World {
                         format!("The subscription '{subscription}' could not be found."),
                     ));
                 }
-                self.in_subscription(&asked, within, call)
+                self.in_subscription(asked, within, call)
             }
             Route::Subscriptions => Err(asked.method_not_allowed()),
-            Route::Endpoints | Route::Unknown => Err(no_such_type(request)),
+            Route::Endpoints | Route::Unknown => Err(no_such_type(asked.request)),
         }
     }
 
@@ -146,7 +179,7 @@ impl World {
             }
             InGroup::Nic(name) => {
                 asked.check_right("Microsoft.Network/networkInterfaces/read")?;
-                self.get_nic(&name)
+                self.get_nic(&name, &asked.api_version)
             }
             InGroup::IpConfigs(nic) => {
                 asked.check_right("Microsoft.Network/networkInterfaces/ipconfigurations/read")?;
@@ -168,7 +201,8 @@ impl World {
                 asked.check_right(
                     "Microsoft.Network/virtualNetworks/checkIpAddressAvailability/read",
                 )?;
-                self.check_address(&network, asked.target.parameter("ipaddress"))
+                let address = asked.target.parameter("ipaddress");
+                self.check_address(&network, address, &asked.api_version)
             }
             InGroup::Vms => {
                 asked.check_right("Microsoft.Compute/virtualMachines/read")?;
@@ -188,18 +222,29 @@ impl World {
         name: &str,
         call: &mut Call,
     ) -> Result<ArmResponse, ArmError> {
+        let (nic_id, group_id) = (self.config.nic_id(name), self.config.resource_group_id());
+        let attempt = Attempt {
+            deletes: asked.is("DELETE"),
+            nic: name,
+            nic_id: &nic_id,
+            group_id: &group_id,
+        };
         match asked.request.method.as_str() {
             "PUT" => {
                 asked.check_right("Microsoft.Network/networkInterfaces/write")?;
+                asked.check_join(attempt.nic_id)?;
+                self.standing.check(attempt)?;
                 self.put_nic(name, &asked.write(), call)
             }
             "PATCH" => {
                 asked.check_right("Microsoft.Network/networkInterfaces/write")?;
+                self.standing.check(attempt)?;
                 self.find_nic(name)?;
                 self.patch_nic(&name.to_ascii_lowercase(), &asked.write())
             }
             "DELETE" => {
                 asked.check_right("Microsoft.Network/networkInterfaces/delete")?;
+                self.standing.check(attempt)?;
                 self.delete_nic(name, &asked.write(), call)
             }
             _ => Err(asked.method_not_allowed()),

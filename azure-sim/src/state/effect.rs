@@ -18,6 +18,12 @@ impl World {
             None => (OperationStatus::Succeeded, true),
             Some((error, takes_effect)) => (OperationStatus::Failed(error), takes_effect),
         };
+        self.conclude(guid, status, takes_effect);
+    }
+
+    /// An operation ends, and with it the work on its NIC, if that was its.
+    pub(crate) fn conclude(&mut self, guid: &str, status: OperationStatus, takes_effect: bool) {
+        let Some(operation) = self.operations.get(guid) else { return };
         let succeeded = status == OperationStatus::Succeeded;
         let key = operation.nic.clone();
         let addresses = operation.addresses.clone();
@@ -25,7 +31,8 @@ impl World {
         self.end_operation(guid, status);
         let etag = self.next_etag();
         let settings = &self.settings;
-        let Some(nic) = self.nics.get_mut(&key) else { return };
+        let nic = self.nics.get_mut(&key).filter(|nic| nic.operation.as_deref() == Some(guid));
+        let Some(nic) = nic else { return };
         nic.operation = None;
         nic.provisioning = if succeeded { Provisioning::Succeeded } else { Provisioning::Failed };
         if settings.etag_changes_on_completion {

@@ -96,6 +96,25 @@ impl ArmError {
         )
     }
 
+    /// `[R]` coreos/tectonic-installer#1954
+    pub(crate) fn no_join(
+        client: &str,
+        object: &str,
+        scope: &str,
+        (action, linked): (&str, &str),
+    ) -> Self {
+        Self::front_door(
+            403,
+            "LinkedAuthorizationFailed",
+            format!(
+                "The client '{client}' with object id '{object}' has permission to perform action \
+                 'Microsoft.Network/networkInterfaces/write' on scope '{scope}'; however, it does \
+                 not have permission to perform action '{action}' on the linked scope(s) \
+                 '{linked}' or the linked scope(s) are invalid."
+            ),
+        )
+    }
+
     /// `[W]` the code, `[I]` the text.
     pub(crate) fn no_rights(client: &str, object: &str, action: &str, scope: &str) -> Self {
         Self::front_door(

@@ -193,6 +193,27 @@ pub(crate) fn parse_tags(tags: Option<&Value>) -> Result<Map<String, Value>, Arm
     }
 }
 
+/// A document, or a list of them, without what an older API version did not have. `[W]`
+pub(crate) fn as_of(mut document: Value, api_version: &str) -> Value {
+    if api_version < "2021-08-01" {
+        if let Some(list) = document.get_mut("value").and_then(Value::as_array_mut) {
+            list.iter_mut().for_each(strip);
+        }
+        strip(&mut document);
+    }
+    document
+}
+
+/// Takes away what came with 2021-08-01.
+fn strip(document: &mut Value) {
+    if let Some(nic) = document.as_object_mut() {
+        nic.remove("kind");
+    }
+    if let Some(properties) = document.get_mut("properties").and_then(Value::as_object_mut) {
+        properties.remove("vnetEncryptionSupported");
+    }
+}
+
 impl Nic {
     /// The document of a GET, in the shape of a recorded one. `[W]`
     pub(crate) fn document(&self, vm_id: Option<&str>) -> Value {

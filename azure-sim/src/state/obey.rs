@@ -6,13 +6,15 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::admin::{AdminCommand, AdminError, AdminReply, THIRD_PARTY};
+use super::error::ArmError;
 use super::fault::Fault;
 use super::journal::{Call, JournalEvent};
+use super::nic::Provisioning;
 use super::operation::OperationStatus;
-use super::settings::Settings;
+use super::standing;
 use super::vm::Vm;
 use super::world::{HoldId, World};
-use super::write::{Write, canceled};
+use super::write::{Write, canceled, superseded};
 
 impl World {
     /// Does what the tester wants.
@@ -45,6 +47,28 @@ impl World {
             AdminCommand::Release { hold } => return self.release(hold),
             AdminCommand::Freeze { nic } => self.freeze(nic, true)?,
             AdminCommand::Unfreeze { nic } => self.freeze(nic, false)?,
+            AdminCommand::CancelOperation { nic } => self.cancel_operation(&nic)?,
+            AdminCommand::FailNic { nic } => self.fail_nic(&nic)?,
+            AdminCommand::SetLock { nic, lock } => {
+                let scope = nic.map(|nic| self.nic_key(&nic)).transpose()?;
+                standing::put(&mut self.standing.locks, scope, lock);
+            }
+            AdminCommand::SetPolicy { nic, policy } => {
+                let scope = nic.map(|nic| self.nic_key(&nic)).transpose()?;
+                standing::put(&mut self.standing.policies, scope, policy);
+            }
+            AdminCommand::SetSubnet { virtual_network, subnet, trouble } => {
+                let id = self.known_subnet(&virtual_network, &subnet)?;
+                standing::put(&mut self.standing.subnets, id, trouble);
+            }
+            AdminCommand::DrainBuckets { node } => {
+                let key = node.map(|node| self.vm_key(&node)).transpose()?;
+                for (owner, identity) in &self.identities {
+                    if key.as_ref().is_none_or(|key| key == owner) {
+                        self.throttle.drain(self.now, &identity.object_id);
+                    }
+                }
+            }
             AdminCommand::ThirdPartyAttach { nic, address, ip_config, immediate } => {
                 let name = ip_config.unwrap_or_else(|| format!("third-party-{address}"));
                 return self.third_party(&nic, immediate, |configs| {
@@ -120,13 +144,45 @@ impl World {
     }
 
     fn change_settings(&mut self, changes: Map<String, Value>) -> Result<(), AdminError> {
-        let bad = |error: serde_json::Error| AdminError::BadSettings(error.to_string());
-        let mut all = serde_json::to_value(&self.settings).map_err(bad)?;
-        if let Some(all) = all.as_object_mut() {
-            all.extend(changes);
-        }
-        self.settings = serde_json::from_value::<Settings>(all).map_err(bad)?;
+        let changed = self.settings.changed(changes);
+        self.settings = changed.map_err(|error| AdminError::BadSettings(error.to_string()))?;
         Ok(())
+    }
+
+    fn cancel_operation(&mut self, nic: &str) -> Result<(), AdminError> {
+        let running = self.nics[&self.nic_key(nic)?].operation.clone();
+        let guid = running.ok_or_else(|| AdminError::NoOperation(nic.to_owned()))?;
+        let by = self.guids.next();
+        let status = OperationStatus::Canceled(superseded(&guid, &by));
+        self.conclude(&guid, status, false);
+        Ok(())
+    }
+
+    fn fail_nic(&mut self, nic: &str) -> Result<(), AdminError> {
+        let key = self.nic_key(nic)?;
+        if let Some(guid) = self.nics[&key].operation.clone() {
+            let error = ArmError::network(200, "InternalServerError", "An error occurred.");
+            self.conclude(&guid, OperationStatus::Failed(error), false);
+            return Ok(());
+        }
+        let etag = self.next_etag();
+        if let Some(nic) = self.nics.get_mut(&key) {
+            nic.provisioning = Provisioning::Failed;
+            nic.etag = etag;
+        }
+        Ok(())
+    }
+
+    /// Lower-case id of a subnet.
+    fn known_subnet(&self, network: &str, subnet: &str) -> Result<String, AdminError> {
+        let mut networks = self.config.virtual_networks.iter();
+        let known = networks
+            .find(|n| n.name.eq_ignore_ascii_case(network))
+            .is_some_and(|n| n.subnets.iter().any(|s| s.name.eq_ignore_ascii_case(subnet)));
+        if known {
+            return Ok(self.config.subnet_id(network, subnet).to_ascii_lowercase());
+        }
+        Err(AdminError::UnknownSubnet(format!("{network}/{subnet}")))
     }
 
     fn release(&mut self, hold: Option<HoldId>) -> Result<AdminReply, AdminError> {
@@ -183,6 +239,8 @@ impl World {
 
     pub(crate) fn remove_nic(&mut self, key: &str) {
         let Some(nic) = self.nics.remove(key) else { return };
+        self.standing.locks.remove(&Some(key.to_owned()));
+        self.standing.policies.remove(&Some(key.to_owned()));
         if let Some(guid) = &nic.operation {
             // [I]
             let why = canceled("The resource was deleted.");

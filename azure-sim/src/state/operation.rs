@@ -24,6 +24,8 @@ pub(crate) struct Operation {
     /// Decided at acceptance: it will end in this failure; `true` = the data plane changes all
     /// the same.
     pub(crate) failure: Option<(ArmError, bool)>,
+    /// Unfinished polls answered so far.
+    pub(crate) polls: u32,
     pub(crate) status: OperationStatus,
 }
 
@@ -96,6 +98,15 @@ impl Operations {
 
     pub(crate) fn get(&self, guid: &str) -> Option<&Operation> {
         self.all.get(&guid.to_ascii_lowercase())
+    }
+
+    pub(crate) fn get_mut(&mut self, guid: &str) -> Option<&mut Operation> {
+        self.all.get_mut(&guid.to_ascii_lowercase())
+    }
+
+    /// Those that run, by the time they are due.
+    pub(crate) fn running(&self) -> impl Iterator<Item = &Operation> {
+        self.running.values().filter_map(|guid| self.all.get(guid))
     }
 
     pub(crate) fn next_due(&self) -> Option<Duration> {

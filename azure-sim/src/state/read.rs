@@ -9,7 +9,7 @@ use super::config::{SubnetConfig, VirtualNetworkConfig};
 use super::dispatch::Asked;
 use super::error::ArmError;
 use super::http::ArmResponse;
-use super::nic::Nic;
+use super::nic::{Nic, as_of};
 use super::operation::{Operation, OperationStatus};
 use super::vm::{Power, Vm};
 use super::world::World;
@@ -29,9 +29,10 @@ impl World {
     }
 
     /// Every GET of a NIC has its ETag as a header. `[W]`
-    pub(crate) fn get_nic(&self, name: &str) -> Result<ArmResponse, ArmError> {
+    pub(crate) fn get_nic(&self, name: &str, api_version: &str) -> Result<ArmResponse, ArmError> {
         let nic = self.find_nic(name)?;
-        Ok(ArmResponse::new(200, self.nic_document(nic)).with_header("ETag", &nic.etag))
+        let document = as_of(self.nic_document(nic), api_version);
+        Ok(ArmResponse::new(200, document).with_header("ETag", &nic.etag))
     }
 
     pub(crate) fn list_nics(&self, asked: &Asked<'_>) -> ArmResponse {
@@ -48,7 +49,7 @@ impl World {
                 asked.base, asked.api_version
             ));
         }
-        ArmResponse::new(200, body)
+        ArmResponse::new(200, as_of(body, &asked.api_version))
     }
 
     pub(crate) fn list_ip_configs(&self, nic: &str) -> Result<ArmResponse, ArmError> {
@@ -121,6 +122,7 @@ impl World {
         &self,
         network: &str,
         address: Option<&str>,
+        api_version: &str,
     ) -> Result<ArmResponse, ArmError> {
         let network = self.find_network(network)?;
         let address: Ipv4Addr = address.and_then(|a| a.parse().ok()).ok_or_else(|| {
@@ -145,7 +147,7 @@ impl World {
             !taken.contains_key(address) && !self.cleaning.contains_key(&(key.clone(), *address))
         };
         let reserved = prefix.reserved(address);
-        let body = if !reserved && is_free(&address) {
+        let mut body = if !reserved && is_free(&address) {
             json!({"available": true, "isPlatformReserved": false})
         } else {
             let others: Vec<Ipv4Addr> = prefix.usable().filter(is_free).take(PROPOSALS).collect();
@@ -155,6 +157,11 @@ impl World {
                 "isPlatformReserved": reserved,
             })
         };
+        if api_version <= "2017-10-01"
+            && let Some(body) = body.as_object_mut()
+        {
+            body.remove("isPlatformReserved");
+        }
         Ok(ArmResponse::new(200, body))
     }
 
@@ -191,6 +198,8 @@ impl World {
                 Power::Running => "running",
                 Power::Stopped => "stopped",
                 Power::Deallocated => "deallocated",
+                // [I]
+                Power::Deleting => "deallocating",
             };
             body["properties"]["instanceView"] = json!({"statuses": [
                 {"code": "ProvisioningState/succeeded", "level": "Info"},
@@ -210,18 +219,25 @@ impl World {
     }
 
     /// `{"status"}` and nothing else, plus `error` on failure. `[W]`
-    pub(crate) fn poll(&self, guid: &str) -> Result<ArmResponse, ArmError> {
+    pub(crate) fn poll(&mut self, guid: &str) -> Result<ArmResponse, ArmError> {
         let operation = self.operation(guid)?;
         let mut body = json!({"status": operation.status.as_str()});
         if let Some(error) = operation.status.error() {
             body["error"] = error.value();
         }
         let answer = ArmResponse::new(200, body);
+        if operation.status != OperationStatus::Running {
+            return Ok(answer);
+        }
+        let grows = self.settings.retry_after_grows;
+        let operation = self.operations.get_mut(guid).expect("it was found above");
+        operation.polls = operation.polls.saturating_add(1);
+        let factor = if grows { backoff(operation.polls) } else { 1 };
         Ok(match self.settings.retry_after_s {
-            Some(seconds) if operation.status == OperationStatus::Running => {
-                answer.with_header("Retry-After", seconds.to_string())
+            Some(first) => {
+                answer.with_header("Retry-After", first.saturating_mul(factor).to_string())
             }
-            Some(_) | None => answer,
+            None => answer,
         })
     }
 
@@ -229,5 +245,14 @@ impl World {
     pub(crate) fn poll_result(&self, guid: &str) -> Result<ArmResponse, ArmError> {
         let running = self.operation(guid)?.status == OperationStatus::Running;
         Ok(ArmResponse::empty(if running { 202 } else { 204 }))
+    }
+}
+
+/// How many times the `Retry-After` of the PUT the n-th unfinished poll is told: 10 s on the PUT
+/// become 20, 40, 80, 160, 100, 100, …
+fn backoff(poll: u32) -> u64 {
+    match poll {
+        0..=4 => 1 << poll,
+        _ => 10,
     }
 }

@@ -43,6 +43,27 @@ pub(crate) enum InGroup {
 }
 
 impl Route {
+    /// Whether the network provider answers it, and not ARM itself or another provider.
+    pub(crate) fn is_network(&self) -> bool {
+        let Self::Subscription { within, .. } = self else { return false };
+        match within {
+            InSubscription::Nics
+            | InSubscription::Operation { .. }
+            | InSubscription::OperationResult { .. } => true,
+            InSubscription::Itself | InSubscription::Unknown => false,
+            InSubscription::Group { within, .. } => match within {
+                InGroup::Nics
+                | InGroup::Nic(_)
+                | InGroup::IpConfigs(_)
+                | InGroup::IpConfig(..)
+                | InGroup::Network(_)
+                | InGroup::Subnet(..)
+                | InGroup::CheckAddress(_) => true,
+                InGroup::Itself | InGroup::Vms | InGroup::Vm(_) | InGroup::Unknown => false,
+            },
+        }
+    }
+
     pub(crate) fn parse(target: &Target) -> Self {
         let lower: Vec<String> = target.segments.iter().map(|s| s.to_ascii_lowercase()).collect();
         let lower: Vec<&str> = lower.iter().map(String::as_str).collect();

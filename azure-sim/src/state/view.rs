@@ -12,6 +12,7 @@ use super::fault::Fault;
 use super::identity::{Rights, whose};
 use super::journal::JournalEntry;
 use super::settings::Settings;
+use super::standing::{Lock, Scope, SubnetTrouble};
 use super::vm::{ImdsFault, Power};
 use super::wall;
 use super::world::{HoldId, World};
@@ -33,10 +34,18 @@ pub struct Status {
     pub nics: Vec<NicStatus>,
     /// VMs by name.
     pub vms: Vec<VmStatus>,
+    /// Operations that run, by the time they are due.
+    pub operations: Vec<RunningOperation>,
     /// Requests that are held.
     pub held: Vec<HeldStatus>,
     /// Faults that wait.
     pub faults: Vec<Fault>,
+    /// Locks by id of the NIC or of the resource group.
+    pub locks: BTreeMap<String, Lock>,
+    /// Names of policies that deny writes, likewise.
+    pub policies: BTreeMap<String, String>,
+    /// Subnets that are not at rest, by lower-case id.
+    pub subnets: BTreeMap<String, SubnetTrouble>,
     /// Requests so far by principal and method.
     pub requests: BTreeMap<String, BTreeMap<String, u64>>,
 }
@@ -64,6 +73,21 @@ pub struct NicStatus {
     pub releasing: Vec<Ipv4Addr>,
     /// Addresses that reach it.
     pub effective: Vec<Ipv4Addr>,
+}
+
+/// An operation in [`Status`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RunningOperation {
+    /// Its GUID.
+    pub guid: String,
+    /// Id of its NIC.
+    pub resource: String,
+    /// Who started it.
+    pub principal: Option<String>,
+    /// When it was accepted, in milliseconds since the world began.
+    pub accepted_ms: u64,
+    /// When it ends unless it is frozen, likewise.
+    pub due_ms: u64,
 }
 
 /// A VM in [`Status`].
@@ -139,6 +163,13 @@ impl World {
         self.nics.get(&name.to_ascii_lowercase()).map(|nic| self.nic_document(nic))
     }
 
+    fn scope_id(&self, scope: &Scope) -> String {
+        match scope {
+            Some(nic) => self.nics.get(nic).map_or_else(|| nic.clone(), |nic| nic.id.clone()),
+            None => self.config.resource_group_id(),
+        }
+    }
+
     /// Everything at a glance.
     #[must_use]
     pub fn status(&self) -> Status {
@@ -167,6 +198,17 @@ impl World {
             request: format!("{} {}", held.request.method, held.request.path_and_query),
             due_ms: held.due.map(wall::millis),
         });
+        let operations = self.operations.running().map(|operation| RunningOperation {
+            guid: operation.guid.clone(),
+            resource: operation.resource.clone(),
+            principal: operation.principal.clone(),
+            accepted_ms: wall::millis(operation.accepted),
+            due_ms: wall::millis(operation.due),
+        });
+        let standing = &self.standing;
+        let locks = standing.locks.iter().map(|(scope, lock)| (self.scope_id(scope), *lock));
+        let policies = standing.policies.iter();
+        let policies = policies.map(|(scope, policy)| (self.scope_id(scope), policy.clone()));
         Status {
             now_ms: wall::millis(self.now),
             wall: wall::rfc3339(self.unix_ms()),
@@ -175,8 +217,12 @@ impl World {
             journal_seq: self.journal.last_seq(),
             nics: nics.collect(),
             vms: vms.collect(),
+            operations: operations.collect(),
             held: held.collect(),
             faults: self.faults.waiting().to_vec(),
+            locks: locks.collect(),
+            policies: policies.collect(),
+            subnets: standing.subnets.clone(),
             requests: self.journal.counts().clone(),
         }
     }

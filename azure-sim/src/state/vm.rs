@@ -13,10 +13,12 @@ const MAX_EVENTS: usize = 16;
 pub enum Power {
     /// Running: a PUT on its NIC is an operation. `[W]`
     Running,
-    /// Stopped, but still allocated: the same. `[I]`
+    /// Stopped, but still allocated: see [`TenantUpdate`](super::TenantUpdate). `[I]`
     Stopped,
-    /// Deallocated: a PUT on its NIC succeeds at once. `[I]`
+    /// Deallocated: the same, usually a PUT on its NIC succeeds at once. `[I]`
     Deallocated,
+    /// Being deleted: an operation on its NIC ends `Failed` with `OperationNotAllowed`. `[R]`
+    Deleting,
 }
 
 /// What is wrong with the IMDS of a VM.

@@ -4,8 +4,8 @@
 //! is the time since the world began; it never goes back.
 //!
 //! ```text
-//! request -> fault? -> [held] -> who? -> may? -> which resource? -> read
-//!                                                                -> write -> operation
+//! request -> fault? -> [held] -> who? -> bucket? -> may? -> locked? -> which resource? -> read
+//!                                                                     -> write -> operation
 //! operation ends -> allocation is freed -> data plane changes (after its lag)
 //! ```
 
@@ -29,6 +29,8 @@ use super::nic::Nic;
 use super::operation::Operations;
 use super::route::{InGroup, InSubscription, Route};
 use super::settings::Settings;
+use super::standing::Standing;
+use super::throttle::Throttle;
 use super::vm::Vm;
 use super::wall;
 
@@ -75,6 +77,8 @@ pub struct World {
     pub(crate) journal: Journal,
     pub(crate) faults: Faults,
     pub(crate) held: Held,
+    pub(crate) standing: Standing,
+    pub(crate) throttle: Throttle,
 }
 
 impl World {

@@ -7,16 +7,16 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::build::mac;
+use super::conflict::check_if_match;
 use super::error::ArmError;
 use super::fault::{Aim, FaultEffect};
 use super::http::ArmResponse;
 use super::journal::Call;
-use super::nic::{Draft, Goal, Nic, Provisioning, parse_tags};
+use super::nic::{Draft, Goal, Nic, Provisioning, as_of, parse_tags};
 use super::operation::{Operation, OperationStatus};
 use super::plan::{Surroundings, plan};
-use super::settings::{AddressFreed, ConcurrentWrite, PatchTags};
-use super::vm::Power;
-use super::wall;
+use super::settings::{AddressFreed, ConcurrentWrite, PatchTags, TenantUpdate};
+use super::vm::{Power, Vm};
 use super::world::World;
 
 /// What a write brings along.
@@ -33,10 +33,31 @@ pub(crate) struct Write<'a> {
     pub(crate) takes: Option<Duration>,
 }
 
+/// The end of an operation that another one made pointless.
+pub(crate) fn superseded(old: &str, new: &str) -> ArmError {
+    canceled(&format!(
+        "Operation PutNicOperation ({old}) was canceled and superseded by operation \
+         PutNicOperation ({new})."
+    ))
+}
+
 /// `[R]` for networks, `[I]` for NICs.
 pub(crate) fn canceled(why: &str) -> ArmError {
     ArmError::network(200, "Canceled", "Operation was canceled.")
         .with_detail("CanceledAndSupersededDueToAnotherOperation", why)
+}
+
+/// `[R]` sassoftware/viya4-iac-azure#140: a PUT on the NIC is an update of its VM.
+fn marked_for_deletion(vm: &str) -> ArmError {
+    ArmError::network(
+        200,
+        "OperationNotAllowed",
+        format!(
+            "Operation 'startTenantUpdate' is not allowed on VM '{vm}' since the VM is marked for \
+             deletion. You can only retry the Delete operation (or wait for an ongoing one to \
+             complete)."
+        ),
+    )
 }
 
 impl World {
@@ -51,9 +72,13 @@ impl World {
         let present = self.nics.get(&key);
         let id = present.map_or_else(|| self.config.nic_id(name), |nic| nic.id.clone());
         let draft = Draft::parse(write.body)?;
-        check_if_match(present, write, self.settings.put_honours_if_match, &id)?;
+        let if_match = write.if_match.or_else(|| self.body_etag(write, present));
+        check_if_match(present, if_match, self.settings.put_honours_if_match, &id)?;
+        let fails_later = self.settings.concurrent_write == ConcurrentWrite::FailLater;
         if let Some(nic) = present {
-            self.check_idle(nic, write)?;
+            if !fails_later {
+                self.check_idle(nic, write)?;
+            }
         } else if self.nics.len() >= self.config.limits.nics {
             return Err(ArmError::network(
                 400,
@@ -62,15 +87,39 @@ impl World {
             ));
         }
         let taken = self.taken_by_others(&key);
-        let around = Surroundings { config: &self.config, taken: &taken, cleaning: &self.cleaning };
-        let goal = plan(&id, name, draft, present, &around)?;
+        let around = Surroundings {
+            config: &self.config,
+            nics: &self.nics,
+            taken: &taken,
+            cleaning: &self.cleaning,
+            cleanup_status: self.settings.cleanup_status,
+            subnets: &self.standing.subnets,
+        };
+        let mut goal = plan(&id, name, draft, present, &around)?;
+        if self.settings.primary_first {
+            goal.ip_configs.sort_by_key(|config| !config.primary);
+        }
+        if fails_later && let Some(running) = present.and_then(|nic| nic.operation.clone()) {
+            return Ok(self.accept_in_vain(&key, goal, &running, write, call));
+        }
         let created = present.is_none();
         if created {
             self.create_nic(&key, name, &id, goal.clone());
         }
         self.replace_goal(&key, goal, write, created, call);
-        let nic = &self.nics[&key];
-        let mut answer = ArmResponse::new(if created { 201 } else { 200 }, self.nic_document(nic));
+        Ok(self.accepted(if created { 201 } else { 200 }, &self.nics[&key], write, call))
+    }
+
+    /// The answer to an accepted PUT.
+    pub(crate) fn accepted(
+        &self,
+        status: u16,
+        nic: &Nic,
+        write: &Write<'_>,
+        call: &Call,
+    ) -> ArmResponse {
+        let document = as_of(self.nic_document(nic), &write.api_version);
+        let mut answer = ArmResponse::new(status, document);
         if let Some(guid) = &call.operation {
             // No `Location` and no `ETag` on a PUT. [W]
             answer = answer
@@ -80,7 +129,7 @@ impl World {
         if let Some(seconds) = self.settings.retry_after_s {
             answer = answer.with_header("Retry-After", seconds.to_string());
         }
-        Ok(answer)
+        answer
     }
 
     fn create_nic(&mut self, key: &str, name: &str, id: &str, goal: Goal) {
@@ -114,7 +163,7 @@ impl World {
         let freed_now = self.settings.address_freed == AddressFreed::AtAccept;
         let is_operation = self.is_operation(key);
         let Some(nic) = self.nics.get_mut(key) else { return };
-        let superseded = nic.operation.take();
+        let unfinished = nic.operation.take();
         let previous = std::mem::replace(&mut nic.goal, goal);
         nic.etag = etag;
         let before = if created { BTreeSet::new() } else { previous.addresses() };
@@ -128,12 +177,8 @@ impl World {
             nic.releasing.extend(&removed);
         }
         let (resource, network) = (nic.id.clone(), nic.goal.network.clone());
-        if let Some(old) = superseded {
-            let why = format!(
-                "Operation PutNicOperation ({old}) was canceled and superseded by operation \
-                 PutNicOperation ({guid})."
-            );
-            self.end_operation(&old, OperationStatus::Canceled(canceled(&why)));
+        if let Some(old) = unfinished {
+            self.end_operation(&old, OperationStatus::Canceled(superseded(&old, &guid)));
         }
         if freed_now {
             self.free(&network, removed.clone());
@@ -149,6 +194,7 @@ impl World {
             addresses: after.clone(),
             previous: Some(previous),
             failure: None,
+            polls: 0,
             status: OperationStatus::Succeeded,
         };
         if is_operation {
@@ -168,10 +214,17 @@ impl World {
         self.operations.insert(operation);
     }
 
+    fn vm_of(&self, key: &str) -> Option<&Vm> {
+        let vm = self.nics.get(key)?.vm.as_ref()?;
+        self.vms.get(&vm.to_ascii_lowercase())
+    }
+
     fn is_operation(&self, key: &str) -> bool {
-        let vm = self.nics.get(key).and_then(|nic| nic.vm.as_ref());
-        let vm = vm.and_then(|vm| self.vms.get(&vm.to_ascii_lowercase()));
-        vm.is_some_and(|vm| vm.power != Power::Deallocated)
+        self.vm_of(key).is_some_and(|vm| match (vm.power, self.settings.tenant_update) {
+            (Power::Running | Power::Deleting, _) => true,
+            (Power::Stopped, update) => update != TenantUpdate::Running,
+            (Power::Deallocated, update) => update == TenantUpdate::Always,
+        })
     }
 
     /// How long an operation takes and how it ends.
@@ -182,6 +235,9 @@ impl World {
             Some(_) | None => usual,
         };
         let mut takes = Duration::from_millis(ms);
+        if let Some(vm) = self.vm_of(&operation.nic).filter(|vm| vm.power == Power::Deleting) {
+            operation.failure = Some((marked_for_deletion(&vm.name), false));
+        }
         let aim = Aim { node: write.node, nic: Some(&operation.nic), method: "PUT" };
         for effect in self.faults.strike_operation(aim) {
             match effect {
@@ -214,12 +270,9 @@ impl World {
             return Err(ArmError::bad_content(format!("a PATCH may not name {other}")));
         }
         let tags = parse_tags(fields.get("tags"))?;
-        check_if_match(Some(nic), write, self.settings.patch_honours_if_match, &nic.id)?;
+        check_if_match(Some(nic), write.if_match, self.settings.patch_honours_if_match, &nic.id)?;
         if self.settings.patch_waits_for_operation {
-            let conflict = self.settings.concurrent_write;
-            if conflict != ConcurrentWrite::Supersede {
-                self.check_idle(nic, write)?;
-            }
+            self.check_idle(nic, write)?;
         }
         let etag = self.next_etag();
         let nic = self.nics.get_mut(key).expect("it was indexed above");
@@ -230,7 +283,8 @@ impl World {
         if self.settings.patch_changes_etag {
             nic.etag = etag;
         }
-        Ok(ArmResponse::new(200, self.nic_document(&self.nics[key])))
+        let document = self.nic_document(&self.nics[key]);
+        Ok(ArmResponse::new(200, as_of(document, &write.api_version)))
     }
 
     pub(crate) fn delete_nic(
@@ -241,7 +295,7 @@ impl World {
     ) -> Result<ArmResponse, ArmError> {
         let key = name.to_ascii_lowercase();
         let Some(nic) = self.nics.get(&key) else { return Ok(ArmResponse::empty(204)) };
-        check_if_match(Some(nic), write, self.settings.put_honours_if_match, &nic.id)?;
+        check_if_match(Some(nic), write.if_match, self.settings.put_honours_if_match, &nic.id)?;
         if let Some(vm) = &nic.vm {
             // [W]
             return Err(ArmError::network(
@@ -271,68 +325,12 @@ impl World {
             addresses: BTreeSet::new(),
             previous: None,
             failure: None,
+            polls: 0,
             status: OperationStatus::Succeeded,
         });
         let url = self.operation_url(write, &guid);
         Ok(ArmResponse::empty(202)
             .with_header("Location", url.replace("/operations/", "/operationResults/"))
             .with_header("Azure-AsyncOperation", url))
-    }
-
-    /// Nothing is written while an operation runs, unless it is superseded.
-    fn check_idle(&self, nic: &Nic, write: &Write<'_>) -> Result<(), ArmError> {
-        let Some(guid) = &nic.operation else { return Ok(()) };
-        let due = self.operations.get(guid).map_or(self.now, |operation| operation.due);
-        let left = wall::millis(due.saturating_sub(self.now)).div_ceil(1_000).max(1);
-        match self.settings.concurrent_write {
-            // [W] for subnets
-            ConcurrentWrite::Retryable429 => {
-                Err(ArmError::network(429, "RetryableError", "A retryable error occurred.")
-                    .with_detail(
-                        "RetryableErrorDueToAnotherOperation",
-                        format!(
-                            "Operation PutNicOperation ({guid}) is updating resource {}. The \
-                             call can be retried in {left} seconds.",
-                            nic.id
-                        ),
-                    )
-                    .with_header("Retry-After", left.to_string()))
-            }
-            // [R] for subnets
-            ConcurrentWrite::Conflict409 => Err(ArmError::network(
-                409,
-                "AnotherOperationInProgress",
-                format!(
-                    "Another operation on this or dependent resource is in progress. To retrieve \
-                     status of the operation use uri: {}.",
-                    self.operation_url(write, guid)
-                ),
-            )),
-            ConcurrentWrite::Supersede => Ok(()),
-        }
-    }
-
-    fn operation_url(&self, write: &Write<'_>, guid: &str) -> String {
-        format!(
-            "{}/subscriptions/{}/providers/Microsoft.Network/locations/{}/operations/{guid}?api-version={}",
-            write.base, self.config.subscription, self.config.location, write.api_version
-        )
-    }
-}
-
-fn check_if_match(
-    present: Option<&Nic>,
-    write: &Write<'_>,
-    honoured: bool,
-    id: &str,
-) -> Result<(), ArmError> {
-    match (write.if_match, present) {
-        (None, _) => Ok(()),
-        (Some(_), _) if !honoured => Ok(()),
-        (Some("*"), Some(_)) => Ok(()),
-        (Some(sent), Some(nic)) if sent == nic.etag => Ok(()),
-        (Some(sent), Some(nic)) => Err(ArmError::precondition(sent, &nic.etag, id)),
-        // [I]: what does not exist has no ETag that could match.
-        (Some(sent), None) => Err(ArmError::precondition(sent, "null", id)),
     }
 }

@@ -292,7 +292,7 @@ impl Draw {
             21 => {
                 let name = plan.nodes[node].0.clone();
                 let rights = |read, write| {
-                    let rights = azure_sim::Rights { read, write };
+                    let rights = azure_sim::Rights { read, write, ..Default::default() };
                     Deed::Azure(AdminCommand::SetRights { node: name.clone(), rights })
                 };
                 let reads = self.chance.one_in(2);

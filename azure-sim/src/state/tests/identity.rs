@@ -162,7 +162,7 @@ fn an_api_version_is_required() {
 fn rights_can_be_taken_and_given_back() {
     let mut bench = Bench::new();
     let node = "n1".to_owned();
-    let rights = Rights { read: true, write: false };
+    let rights = Rights { write: false, ..Rights::default() };
     bench.admin(AdminCommand::SetRights { node: node.clone(), rights });
     let refused = bench.attach("n2-nic", VIP);
     assert_refused(&refused, 403, "AuthorizationFailed");

@@ -1,12 +1,17 @@
 //! One test per rule, on the pure state.
 
 mod address;
+mod ending;
 mod etag;
 mod fault;
 mod identity;
 mod operation;
+mod profile;
 mod property;
 mod read;
+mod rules;
+mod standing;
+mod throttle;
 mod validation;
 
 use std::net::Ipv4Addr;

@@ -17,12 +17,19 @@ enum Step {
     Freeze(bool),
     Power(usize, Power),
     Delete(usize),
+    Cancel(usize),
+    FailNic(usize),
 }
 
 const NICS: [&str; 4] = ["n1-nic", "n2-nic", "n3-nic", "stranger"];
 
 fn step() -> impl Strategy<Value = Step> {
-    let power = prop_oneof![Just(Power::Running), Just(Power::Stopped), Just(Power::Deallocated)];
+    let power = prop_oneof![
+        Just(Power::Running),
+        Just(Power::Stopped),
+        Just(Power::Deallocated),
+        Just(Power::Deleting)
+    ];
     prop_oneof![
         6 => (0..4_usize, 100..103_u8).prop_map(|(nic, last)| Step::Attach(nic, last)),
         6 => (0..4_usize, 100..103_u8).prop_map(|(nic, last)| Step::Detach(nic, last)),
@@ -33,6 +40,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => any::<bool>().prop_map(Step::Freeze),
         1 => (0..3_usize, power).prop_map(|(vm, power)| Step::Power(vm, power)),
         1 => (0..40_usize).prop_map(Step::Delete),
+        1 => (0..4_usize).prop_map(Step::Cancel),
+        1 => (0..4_usize).prop_map(Step::FailNic),
     ]
 }
 
@@ -40,6 +49,8 @@ fn settings() -> impl Strategy<Value = Settings> {
     let concurrent = prop_oneof![
         Just(ConcurrentWrite::Retryable429),
         Just(ConcurrentWrite::Conflict409),
+        Just(ConcurrentWrite::InProgress429),
+        Just(ConcurrentWrite::FailLater),
         Just(ConcurrentWrite::Supersede),
     ];
     (concurrent, any::<bool>(), any::<bool>(), 0..800_u64, 0..800_u64).prop_map(
@@ -89,6 +100,15 @@ fn take(bench: &mut Bench, step: &Step) {
         Step::Freeze(false) => drop(bench.admin(AdminCommand::Unfreeze { nic: None })),
         Step::Power(vm, power) => {
             bench.admin(AdminCommand::SetPower { node: format!("n{}", vm + 1), power });
+        }
+        // Refused where there is no NIC, or nothing to cancel.
+        Step::Cancel(nic) => {
+            let cancel = AdminCommand::CancelOperation { nic: NICS[nic].to_owned() };
+            let _ = bench.world.admin(bench.now, cancel);
+        }
+        Step::FailNic(nic) => {
+            let fail = AdminCommand::FailNic { nic: NICS[nic].to_owned() };
+            let _ = bench.world.admin(bench.now, fail);
         }
         // Rarely: it ends the story of a NIC.
         Step::Delete(nic) => {

@@ -156,7 +156,7 @@ fn l04_a_node_that_refuses_its_epoch_gets_a_later_one_within_5_s_without_highest
 /// L5: a leader that may not use Azure's API goes on leading, and nothing moves.
 fn l05(world: &mut World) -> Story {
     a_holds(world, W)?;
-    let rights = Rights { read: false, write: false };
+    let rights = Rights { read: false, write: false, ..Rights::default() };
     world.do_deed(Deed::Azure(AdminCommand::SetRights { node: "w".to_owned(), rights }));
     world.ask_move("demo", B);
     until(world, secs(30), "b holds it", |world| world.is_held_by("demo", B))?;
