@@ -9,8 +9,10 @@
 //! `[S]` Microsoft's specification or documentation, `[R]` a third party's report, `[I]`
 //! inferred. What is inferred and matters to a client is a field of [`Settings`].
 //!
-//! It deliberately does not: forward traffic, check rights per resource, throttle, or model load
-//! balancers, public addresses, IPv6 and the long tail of NIC properties (those are kept as sent).
+//! A [`Profile`] is a complete set of them.
+//!
+//! It deliberately does not: forward traffic, check rights per resource, or model load balancers,
+//! public addresses, IPv6 and the long tail of NIC properties (those are kept as sent).
 
 pub mod server;
 mod state;

@@ -1,0 +1,142 @@
+//! `azure-sim admin` against a running simulator.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::Output;
+
+use azure_sim::server::{Running, ServerConfig, run};
+use azure_sim::{
+    AdminCommand, Fault, FaultEffect, JournalEvent, Lock, Profile, Settings, Status, WorldConfig,
+};
+use serde_json::Value;
+
+const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+async fn simulator() -> Running {
+    let world = WorldConfig::nodes(2);
+    run(ServerConfig { arm: ANY, imds: Vec::new(), world }).await.expect("it runs")
+}
+
+async fn admin_at(url: &str, words: &[&str]) -> Output {
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_azure-sim"));
+    command.args(["admin", "--at", url]).args(words);
+    command.output().await.expect("the program runs")
+}
+
+/// What it prints.
+async fn admin(running: &Running, words: &[&str]) -> String {
+    let output = admin_at(&running.arm_url(), words).await;
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{words:?}: {err}");
+    out
+}
+
+/// What it complains about.
+async fn refused(url: &str, words: &[&str]) -> String {
+    let output = admin_at(url, words).await;
+    assert_eq!(output.status.code(), Some(1), "{words:?}");
+    assert!(output.stdout.is_empty());
+    text(&output.stderr)
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("a text")
+}
+
+fn status(running: &Running) -> Status {
+    running.with_world(|world, _| world.status())
+}
+
+#[tokio::test]
+async fn faults_freezes_and_locks_are_a_word_each() {
+    let running = simulator().await;
+    let fault = ["fault", "--nic", "n1-nic", "--times", "2", "refuse", "503", "Busy", "no"];
+    assert_eq!(admin(&running, &fault).await, "{\"result\":\"done\"}\n");
+    let effect = FaultEffect::Refuse {
+        status: 503,
+        code: "Busy".to_owned(),
+        message: "no".to_owned(),
+        retry_after_s: None,
+    };
+    assert_eq!(status(&running).faults, [Fault::once(effect).on_nic("n1-nic").times(2)]);
+    admin(&running, &["clear-faults"]).await;
+    admin(&running, &["fault", "delay", "300ms"]).await;
+    assert_eq!(status(&running).faults, [Fault::once(FaultEffect::Delay { ms: 300 })]);
+    admin(&running, &["freeze", "n1-nic"]).await;
+    admin(&running, &["lock", "read-only", "--nic", "n2-nic"]).await;
+    let now = status(&running);
+    assert_eq!(now.nics.iter().map(|nic| nic.frozen).collect::<Vec<_>>(), [true, false]);
+    assert_eq!(now.locks.values().collect::<Vec<_>>(), [&Lock::ReadOnly]);
+    admin(&running, &["unfreeze"]).await;
+    admin(&running, &["lock", "none", "--nic", "n2-nic"]).await;
+    admin(&running, &["policy", "no-vips"]).await;
+    let now = status(&running);
+    assert!(now.nics.iter().all(|nic| !nic.frozen));
+    assert!(now.locks.is_empty());
+    assert_eq!(now.policies.values().collect::<Vec<_>>(), ["no-vips"]);
+}
+
+#[tokio::test]
+async fn settings_are_shown_and_changed_one_by_one_or_by_profile() {
+    let running = simulator().await;
+    admin(&running, &["profile", "classic"]).await;
+    admin(&running, &["settings", "cleanup_ms=5000", "concurrent_write=fail_later"]).await;
+    let shown: Settings =
+        serde_json::from_str(&admin(&running, &["settings"]).await).expect("settings");
+    let expected = Settings {
+        cleanup_ms: 5_000,
+        concurrent_write: azure_sim::ConcurrentWrite::FailLater,
+        ..Profile::Classic.settings()
+    };
+    assert_eq!(shown, expected);
+    let url = running.arm_url();
+    let error = refused(&url, &["settings", "cleanup=5"]).await;
+    assert!(error.contains("unknown field `cleanup`") && error.contains("cleanup_ms"), "{error}");
+}
+
+#[tokio::test]
+async fn a_third_party_writes_and_the_journal_tells() {
+    let running = simulator().await;
+    let answer =
+        admin(&running, &["third-party", "attach", "n1-nic", "10.5.0.110", "--immediate"]).await;
+    let answer: Value = serde_json::from_str(&answer).expect("JSON");
+    assert_eq!(answer["response"]["status"], 200);
+    let attached = admin(&running, &["attachments"]).await;
+    assert!(attached.contains("\"10.5.0.110\""), "{attached}");
+    let lines = admin(&running, &["journal"]).await;
+    let kinds: Vec<Value> = lines
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).expect("JSON")["kind"].take())
+        .collect();
+    assert_eq!(kinds, ["write", "admin", "completion", "data_plane"]);
+    assert_eq!(admin(&running, &["journal", "--after", "3"]).await.lines().count(), 1);
+}
+
+#[tokio::test]
+async fn anything_else_is_a_command_as_json() {
+    let running = simulator().await;
+    admin(&running, &["command", r#"{"command":"revoke_tokens","node":"n1"}"#]).await;
+    let said = running.with_world(|world, _| world.journal_after(0).last().cloned());
+    let revoke = AdminCommand::RevokeTokens { node: "n1".to_owned() };
+    let command = serde_json::to_string(&revoke).expect("JSON");
+    assert_eq!(said.map(|entry| entry.event), Some(JournalEvent::Admin { command }));
+}
+
+#[tokio::test]
+async fn a_refusal_names_the_thing_and_the_remedy() {
+    let running = simulator().await;
+    let url = running.arm_url();
+    assert_eq!(
+        refused(&url, &["freeze", "n9-nic"]).await,
+        "azure-sim: there is no NIC n9-nic; `azure-sim admin state` names all there are\n"
+    );
+    assert_eq!(
+        refused(&url, &["cancel", "n1-nic"]).await,
+        "azure-sim: no operation runs on NIC n1-nic; `azure-sim admin state` lists the operations that run\n"
+    );
+    drop(running);
+    let error = refused(&url, &["state"]).await;
+    let begin = format!(
+        "azure-sim: no simulator answers at {url}; start one with `azure-sim serve`, or say with --at where it is"
+    );
+    assert!(error.starts_with(&begin), "{error}");
+}
