@@ -22,6 +22,8 @@ pub const CONVERGE: u64 = secs(180);
 const SLICE: u64 = secs(5);
 /// His NIC.
 const STRANGER: &str = "stranger-nic";
+/// How often it is looked whether all is as it should be.
+const LOOK: u64 = ms(50);
 /// It has to stay so.
 const STAY: u64 = secs(3);
 
@@ -107,11 +109,11 @@ impl World {
         let healed = self.now();
         while self.now() < healed + CONVERGE && self.violation().is_none() {
             self.strangers_let_go();
-            if !self.run_until(SLICE, |world| world.unconverged().is_none()) {
+            if !self.looks_until(SLICE, |world| world.unconverged().is_none()) {
                 continue;
             }
             let since = self.now();
-            if self.run_until(STAY, |world| world.unconverged().is_some()) {
+            if self.looks_until(STAY, |world| world.unconverged().is_some()) {
                 continue;
             }
             if self.violation().is_some() {
@@ -129,6 +131,15 @@ impl World {
             self.blame(Violation { invariant: "I6", what });
         }
         None
+    }
+
+    /// Runs until something holds, looked at every now and then: it costs as much as many events.
+    fn looks_until(&mut self, span: u64, done: impl Fn(&Self) -> bool) -> bool {
+        let end = self.now() + span;
+        while self.now() < end && self.violation().is_none() && !done(self) {
+            self.run(LOOK.min(end - self.now()));
+        }
+        self.violation().is_none() && done(self)
     }
 
     /// A stranger who has an address on his own NIC lets go of it: nothing takes it from him without
