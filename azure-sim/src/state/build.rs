@@ -76,7 +76,7 @@ impl World {
             subnet_id: subnet_id.clone(),
             primary,
             dynamic: primary,
-            properties: Map::new(),
+            properties: ip_config_properties(&config, name),
         };
         let mut ip_configs = vec![ip_config("ipconfig1", config.primary_address, true)];
         ip_configs.extend(config.secondary.iter().map(|(name, a)| ip_config(name, *a, false)));
@@ -108,6 +108,19 @@ impl World {
         self.data_plane.advance(Duration::ZERO);
         self.nics.insert(nic.name.to_ascii_lowercase(), nic);
     }
+}
+
+fn ip_config_properties(nic: &NicConfig, name: &str) -> Map<String, Value> {
+    let mut properties = Map::new();
+    let groups = &nic.application_security_groups;
+    if !groups.is_empty() {
+        let groups = groups.iter().map(|id| json!({"id": id})).collect();
+        properties.insert("applicationSecurityGroups".to_owned(), groups);
+    }
+    if let Some(id) = nic.public_addresses.get(name) {
+        properties.insert("publicIPAddress".to_owned(), json!({"id": id}));
+    }
+    properties
 }
 
 pub(crate) fn mac(number: usize) -> String {

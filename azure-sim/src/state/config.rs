@@ -102,6 +102,12 @@ pub struct NicConfig {
     /// Full id of a network security group.
     #[serde(default)]
     pub network_security_group: Option<String>,
+    /// Full ids of the application security groups of all its ipConfigurations.
+    #[serde(default)]
+    pub application_security_groups: Vec<String>,
+    /// Full ids of public addresses, by the name of the ipConfiguration that has them.
+    #[serde(default)]
+    pub public_addresses: BTreeMap<String, String>,
 }
 
 /// Bounds of memory; the oldest goes first.
@@ -219,6 +225,14 @@ impl WorldConfig {
         self
     }
 
+    /// Adds another NIC of a VM, in the first subnet.
+    #[must_use]
+    pub fn with_nic(mut self, nic: &str, vm: &str, address: Ipv4Addr) -> Self {
+        let nic = self.plain_nic(nic, Some(vm.to_owned()), address);
+        self.nics.push(nic);
+        self
+    }
+
     fn plain_nic(&self, name: &str, vm: Option<String>, address: Ipv4Addr) -> NicConfig {
         let network = self.virtual_networks.first();
         NicConfig {
@@ -234,6 +248,8 @@ impl WorldConfig {
             tags: BTreeMap::new(),
             enable_ip_forwarding: false,
             network_security_group: None,
+            application_security_groups: Vec::new(),
+            public_addresses: BTreeMap::new(),
         }
     }
 

@@ -72,15 +72,18 @@ impl World {
             AdminCommand::ThirdPartyAttach { nic, address, ip_config, immediate } => {
                 let name = ip_config.unwrap_or_else(|| format!("third-party-{address}"));
                 return self.third_party(&nic, immediate, |configs| {
-                    let subnet = configs
-                        .first()
-                        .map(|first| first["properties"]["subnet"].clone())
-                        .unwrap_or_default();
-                    configs.push(json!({"name": name, "properties": {
+                    let mut properties = json!({
                         "privateIPAddress": address,
                         "privateIPAllocationMethod": "Static",
-                        "subnet": subnet,
-                    }}));
+                    });
+                    // As it must be: those of the others.
+                    for name in ["subnet", "applicationSecurityGroups"] {
+                        let first = configs.first().and_then(|c| c["properties"].get(name));
+                        if let Some(value) = first.cloned() {
+                            properties[name] = value;
+                        }
+                    }
+                    configs.push(json!({"name": name, "properties": properties}));
                 });
             }
             AdminCommand::ThirdPartyDetach { nic, address, immediate } => {

@@ -19,7 +19,7 @@ mod script;
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
 use vipfence_coordinator_core::{Founder, Setup};
-use vipfence_types::{ClusterName, NicId, NicRecord, NodeId, Role};
+use vipfence_types::{ClusterName, NicRecord, NodeId, Role};
 
 use crate::{
     azure::Azure,
@@ -74,7 +74,7 @@ pub struct World {
     queue: BTreeMap<(At, u64), Event>,
     order: u64,
     setup: Setup,
-    nics: BTreeMap<NodeId, NicRecord>,
+    nics: BTreeMap<NodeId, Vec<NicRecord>>,
     roster: Arc<Roster>,
     pub(crate) machines: Vec<Machine>,
     net: Net,
@@ -107,10 +107,7 @@ impl World {
         let nics = nodes
             .iter()
             .filter(|(_, role)| role.may_hold())
-            .map(|(node, _)| {
-                let id = NicId::new(&azure.world.config().nic_id(&format!("{node}-nic")));
-                (node.clone(), NicRecord { name: "eth0".to_owned(), id })
-            })
+            .map(|(node, _)| (node.clone(), plan::nics_of(azure.world.config(), node)))
             .collect();
         let founder = |(node, role): &(NodeId, Role)| Founder {
             node: node.clone(),

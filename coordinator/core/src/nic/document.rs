@@ -98,8 +98,12 @@ pub enum EditRefused {
     Full(usize),
 }
 
+/// The NIC decides about them, not the address: "All IPConfigurations on a Network Interface should
+/// reference the same set of Application Security Groups" (Azure/azure-cli#21551).
+const SECURITY_GROUPS: &str = "applicationSecurityGroups";
+
 /// What `found` never carries: it is the NIC's own, or ours to set.
-const OWN_PROPERTIES: [&str; 7] = [
+const OWN_PROPERTIES: [&str; 8] = [
     "provisioningState",
     "privateIPAddress",
     "privateIPAllocationMethod",
@@ -107,6 +111,7 @@ const OWN_PROPERTIES: [&str; 7] = [
     "primary",
     "subnet",
     "privateLinkConnectionProperties",
+    SECURITY_GROUPS,
 ];
 
 /// A NIC document.
@@ -181,11 +186,20 @@ impl NicDocument {
     /// The id of the subnet of the primary ipConfiguration.
     #[must_use]
     pub fn subnet(&self) -> Option<&str> {
-        let mut configs = self.configs();
-        configs.find(|config| config.primary).and_then(|config| config.subnet).or_else(|| {
+        self.primary().and_then(|config| config.subnet).or_else(|| {
             // A NIC with one ipConfiguration need not say which is primary.
             self.configs().next().and_then(|config| config.subnet)
         })
+    }
+
+    fn primary(&self) -> Option<IpConfig<'_>> {
+        self.configs().find(|config| config.primary)
+    }
+
+    /// The application security groups that every ipConfiguration of this NIC has to have.
+    fn security_groups(&self) -> Option<&Value> {
+        let model = self.primary().or_else(|| self.configs().next())?;
+        model.properties?.get(SECURITY_GROUPS)
     }
 
     /// What belongs to the ipConfiguration of an address and has to move along.
@@ -258,6 +272,11 @@ impl NicDocument {
         properties.insert("privateIPAddressVersion".into(), json!(version));
         properties.insert("primary".into(), json!(false));
         properties.insert("subnet".into(), json!({ "id": subnet }));
+        // An earlier version's log may still carry those of the NIC that it was found on.
+        properties.remove(SECURITY_GROUPS);
+        if let Some(groups) = self.security_groups() {
+            properties.insert(SECURITY_GROUPS.into(), groups.clone());
+        }
         let config = json!({ "name": name, "properties": properties });
         let mut next = self.0.clone();
         if let Some(Value::Array(configs)) = next.pointer_mut("/properties/ipConfigurations") {
@@ -402,6 +421,49 @@ mod tests {
         let after = document(&[]).edited(&[edit]).expect("an edit of ours");
         let moved = after.pointer("/properties/ipConfigurations/1/properties/publicIPAddress/id");
         assert_eq!(moved, Some(&json!("/pip")));
+    }
+
+    /// A NIC whose ipConfigurations are all in these groups.
+    fn in_groups(groups: &Value, secondary: &[(&str, &str)]) -> NicDocument {
+        let mut value = document(secondary).0;
+        let configs = value.pointer_mut("/properties/ipConfigurations");
+        for config in configs.and_then(Value::as_array_mut).expect("a list") {
+            config["properties"][SECURITY_GROUPS] = groups.clone();
+        }
+        NicDocument(value)
+    }
+
+    #[test]
+    fn a_vip_gets_the_security_groups_of_the_nic_that_it_goes_to() {
+        let (web, db) = (json!([{"id": "/asg/web"}]), json!([{"id": "/asg/db"}, {"id": "/asg/x"}]));
+        let found = in_groups(&web, &[("old", "10.5.0.110")]).found(vip()).expect("found");
+        assert_eq!(found, json!({"publicIPAddress": {"id": "/pip"}}), "they stay with the NIC");
+        // What an earlier version committed carries those of the old NIC.
+        let before = json!({"publicIPAddress": {"id": "/pip"}, SECURITY_GROUPS: web});
+        for (found, pip) in [(json!({}), false), (found, true), (before, true)] {
+            for (target, expected) in
+                [(in_groups(&db, &[]), Some(&db)), (in_groups(&json!([]), &[]), Some(&json!([])))]
+                    .into_iter()
+                    .chain([(document(&[]), None)])
+            {
+                let edit = Edit::Attach { address: vip(), name: "x".into(), found: found.clone() };
+                let after = target.edited(&[edit]).expect("an edit of ours");
+                let added = after.pointer("/properties/ipConfigurations/1/properties");
+                let added = added.expect("it is there");
+                assert_eq!(added.get(SECURITY_GROUPS), expected, "{found}");
+                assert_eq!(added.get("publicIPAddress").is_some(), pip, "{found}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_nic_that_does_not_say_which_is_primary_decides_by_its_only_ip_configuration() {
+        let groups = json!([{"id": "/asg/web"}]);
+        let mut value = in_groups(&groups, &[]).0;
+        value["properties"]["ipConfigurations"][0]["properties"]["primary"] = Value::Null;
+        let after = NicDocument(value).edited(&[attach()]).expect("an edit of ours");
+        let added = &after["properties"]["ipConfigurations"][1]["properties"];
+        assert_eq!(added[SECURITY_GROUPS], groups);
     }
 
     #[test]

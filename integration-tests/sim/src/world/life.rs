@@ -146,7 +146,7 @@ impl World {
             index: node,
             node: machine.name.clone(),
             number: self.processes,
-            nics: self.nics.get(&machine.name).cloned().into_iter().collect(),
+            nics: self.nics.get(&machine.name).cloned().unwrap_or_default(),
             timing: self.setup.timing,
         };
         let setup = Setup { node: machine.name.clone(), ..self.setup.clone() };

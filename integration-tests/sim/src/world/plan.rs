@@ -9,7 +9,7 @@ use std::{
 };
 
 use azure_sim::WorldConfig;
-use vipfence_types::{NodeId, Role, Timing};
+use vipfence_types::{NicId, NicRecord, NodeId, Role, Timing};
 
 use crate::{
     azure::Azure,
@@ -43,6 +43,8 @@ pub struct Plan {
     pub clocks_err: bool,
     /// The rates of the nodes' clocks (ppm), where they are not left to chance.
     pub rates: Vec<i32>,
+    /// What stands in Azure besides. A further NIC of a member's VM is the member's to report.
+    pub arranged: fn(WorldConfig) -> WorldConfig,
 }
 
 impl Plan {
@@ -51,7 +53,14 @@ impl Plan {
     pub fn three(timing: Timing) -> Self {
         let nodes = ["a", "b", "c"].map(|name| (name.to_owned(), Role::Member));
         let azure = azure_sim::Settings::default();
-        Self { nodes: nodes.to_vec(), timing, azure, clocks_err: true, rates: Vec::new() }
+        Self {
+            nodes: nodes.to_vec(),
+            timing,
+            azure,
+            clocks_err: true,
+            rates: Vec::new(),
+            arranged: |config| config,
+        }
     }
 
     /// The same and a witness `w`, which makes four voters; or two members and a witness.
@@ -83,7 +92,18 @@ pub(super) fn azure_of(seed: u64, plan: &Plan) -> Azure {
         nic.tags.insert("owner".to_owned(), "somebody else".to_owned());
     }
     config = config.with_stranger("stranger-nic", Ipv4Addr::new(10, 5, 0, 200));
+    config = (plan.arranged)(config);
     Azure::new(azure_sim::World::new(config).expect("a possible world"))
+}
+
+/// The NICs of a node's VM: eth0, eth1 and so on.
+pub(super) fn nics_of(config: &WorldConfig, node: &NodeId) -> Vec<NicRecord> {
+    let own = config.nics.iter().filter(|nic| nic.vm.as_deref() == Some(node.as_str()));
+    let record = |(number, nic): (usize, &azure_sim::NicConfig)| NicRecord {
+        name: format!("eth{number}"),
+        id: NicId::new(&config.nic_id(&nic.name)),
+    };
+    own.enumerate().map(record).collect()
 }
 
 pub(super) fn machine(

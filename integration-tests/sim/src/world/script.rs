@@ -4,6 +4,7 @@
 use std::{net::IpAddr, time::Duration};
 
 use azure_sim::JournalEvent;
+use serde_json::Value;
 use vipfence_agent_core::Spent;
 use vipfence_coordinator_core::{
     Ask, Expect, GrantTrack, Intent, Method, Registry, Request, VipRecord,
@@ -86,6 +87,16 @@ impl World {
             addresses_of(&document).contains(&address)
         };
         nics.filter(lists).collect()
+    }
+
+    /// The properties of the ipConfiguration that an address has on a NIC.
+    #[must_use]
+    pub fn properties(&self, nic: &str, address: IpAddr) -> Option<Value> {
+        let document = self.azure.world.nic(nic)?;
+        let configs = document.pointer("/properties/ipConfigurations")?.as_array()?;
+        let text = address.to_string();
+        let found = configs.iter().find(|c| c["properties"]["privateIPAddress"] == text.as_str());
+        found.map(|config| config["properties"].clone())
     }
 
     /// What a node has on disk as spent.
