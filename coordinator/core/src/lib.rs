@@ -22,7 +22,8 @@ pub use mover::{NodeState, NodeView};
 pub use newborn::{log_is_lost, newborn_refuses};
 pub use nic::{
     AzureError, Edit, EditRefused, HttpAnswer, HttpFault, HttpId, HttpRequest, HttpResult,
-    IpConfig, Malformed, Method, NicDocument, Problem, ProblemKind, Provisioning, SendBefore,
+    IpConfig, Malformed, Method, NicDocument, Problem, ProblemKind, Provisioning, Remedy,
+    SendBefore,
 };
 pub use registry::*;
 pub use voice::Voice;

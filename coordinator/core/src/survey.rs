@@ -142,7 +142,7 @@ impl Survey {
 
     fn note_problem(&mut self, problem: Problem) {
         match problem.kind {
-            ProblemKind::Gone | ProblemKind::Forbidden => {}
+            ProblemKind::Gone | ProblemKind::Forbidden | ProblemKind::Barred => {}
             ProblemKind::Later
             | ProblemKind::Changed
             | ProblemKind::AddressInUse { .. }

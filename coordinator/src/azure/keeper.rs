@@ -2,8 +2,10 @@
 //!
 //! Tokens come from `azure_identity`'s managed identity, which on its own would go to the metadata
 //! service in the middle of a move, and refuse a token that is still good. So it is asked in the
-//! background only: at start, at half of the token's life, and once when ARM refuses the token. The
-//! last token is served until it expires. Each fetch uses a new credential, since a credential keeps
+//! background only: at start, at half of the token's life, once when ARM refuses the token (and more and
+//! more slowly while it refuses the next ones as well), and once for each request that ARM denies for
+//! want of a permission, since a token may be older than a role. The last token is served until it
+//! expires. Each fetch uses a new credential, since a credential keeps
 //! tokens of its own.
 //!
 //! Whether a fetch is due is asked of the clocks every few seconds rather than slept for: a timer
@@ -12,7 +14,11 @@
 #[cfg(test)]
 mod foreign;
 
-use std::{error::Error, sync::Arc, time::Duration};
+use std::{
+    error::Error,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use azure_core::{
     credentials::TokenCredential,
@@ -23,6 +29,7 @@ use tokio::{
     sync::{Notify, watch},
     time::{sleep, timeout},
 };
+use vipfence_coordinator_core::Method;
 use vipfence_types::{Clocks, brief};
 
 use super::{AzureSetupError, health::Health, imds::Imds};
@@ -34,6 +41,10 @@ const RETRY_MIN: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(30);
 /// Never refreshed more often than this, whatever a token's life and however often ARM refuses.
 const REFRESH_MIN: Duration = Duration::from_secs(5);
+/// The same while ARM refuses one token after another.
+const REFUSED_MAX: Duration = Duration::from_secs(300);
+/// So many denied requests are remembered.
+const MAX_DENIED: usize = 64;
 /// How often the clocks are looked at.
 const LOOK: Duration = Duration::from_secs(5);
 /// A token in its last moments is not sent any more.
@@ -57,6 +68,10 @@ pub(super) struct Kept {
     token: Option<Token>,
     /// ARM does not take it.
     refused: bool,
+    /// How many in a row it has not taken.
+    refusals: u32,
+    /// ARM denied something to its bearer.
+    denied: bool,
     /// Half of its life when it was fetched.
     half: Duration,
     /// Why the last fetch failed; empty = it did not.
@@ -69,6 +84,9 @@ impl Kept {
         self.token.as_ref().is_some_and(|token| token.as_str() == secret)
     }
 }
+
+/// A request by what it asks: its method and its path.
+pub(super) type Named = (Method, String);
 
 /// When the next fetch is due.
 #[derive(Default)]
@@ -88,6 +106,8 @@ pub(super) struct Keeper {
     health: Arc<Health>,
     kept: watch::Sender<Kept>,
     asked: Notify,
+    /// What was denied since it was last allowed: a fresh token has been asked for.
+    denied: Mutex<Vec<Named>>,
 }
 
 impl Keeper {
@@ -107,6 +127,7 @@ impl Keeper {
             health,
             kept: watch::Sender::default(),
             asked: Notify::new(),
+            denied: Mutex::default(),
         };
         keeper.credential().map_err(AzureSetupError::Identity)?;
         Ok(keeper)
@@ -149,6 +170,9 @@ impl Keeper {
         } else if !good {
             RETRY_MIN
         } else if kept.refused {
+            let doublings = kept.refusals.saturating_sub(1).min(6);
+            (REFRESH_MIN * 2_u32.pow(doublings)).min(REFUSED_MAX)
+        } else if kept.denied {
             REFRESH_MIN
         } else {
             kept.half.max(REFRESH_MIN)
@@ -163,8 +187,10 @@ impl Keeper {
             Ok(token) => {
                 pace.failures = 0;
                 let half = Duration::from_secs(token.expires_s.saturating_sub(self.now_s()) / 2);
-                let token = Some(token);
-                self.kept.send_replace(Kept { token, half, ..Kept::default() });
+                self.kept.send_modify(|kept| {
+                    let refusals = kept.refusals;
+                    *kept = Kept { token: Some(token), half, refusals, ..Kept::default() };
+                });
             }
             Err(problem) => {
                 // Six doublings are past the longest pause.
@@ -226,6 +252,7 @@ impl Keeper {
         let marked = self.kept.send_if_modified(|kept| {
             let marked = present(kept);
             kept.refused |= marked;
+            kept.refusals = kept.refusals.saturating_add(u32::from(marked));
             marked
         });
         if marked {
@@ -234,12 +261,52 @@ impl Keeper {
         }
     }
 
+    /// ARM took the token.
+    pub(super) fn accepted(&self) {
+        self.kept.send_if_modified(|kept| {
+            let were_some = kept.refusals > 0 && !kept.refused;
+            if were_some {
+                kept.refusals = 0;
+            }
+            were_some
+        });
+    }
+
+    /// ARM denied a request for want of a permission: the token may be older than the role, so another
+    /// is fetched, once until the same request is allowed.
+    pub(super) fn denied(&self, named: Named) {
+        let mut known = self.denied.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.contains(&named) {
+            return;
+        }
+        if known.len() >= MAX_DENIED {
+            known.remove(0);
+        }
+        known.push(named);
+        drop(known);
+        tracing::warn!("ARM denies a permission: fetching a new token, in case a role is newer");
+        self.kept.send_modify(|kept| kept.denied = true);
+        self.asked.notify_one();
+    }
+
+    /// ARM carried a request out.
+    pub(super) fn allowed(&self, named: &Named) {
+        let mut known = self.denied.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|denied| denied != named);
+    }
+
     fn is_good(&self, token: &Token) -> bool {
         token.expires_s > self.now_s() + LAST_MOMENTS_S
     }
 
     fn now_s(&self) -> u64 {
         (self.clocks)().wall_us / 1_000_000
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_fetch_due(&self) -> bool {
+        let kept = self.kept.borrow();
+        kept.refused || kept.denied
     }
 
     #[cfg(test)]

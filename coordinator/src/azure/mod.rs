@@ -17,13 +17,15 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use reqwest::{Client, Url, header};
 use tokio::sync::watch;
-use vipfence_coordinator_core::{HttpAnswer, HttpFault, HttpRequest, HttpResult, Method};
+use vipfence_coordinator_core::{
+    HttpAnswer, HttpFault, HttpRequest, HttpResult, Method, Problem, ProblemKind,
+};
 
 use crate::driver::ReadClocks;
 use guard::{Guarded, Handed};
 pub use health::ArmHealth;
 use health::Health;
-use keeper::{Keeper, Token};
+use keeper::{Keeper, Named, Token};
 
 /// A write is awaited so long; then its outcome is unknown.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -226,18 +228,22 @@ impl Inner {
             self.health.arm(false, &format!("ARM is not reached: {told}"));
             if not_sent { HttpFault::NotSent(told) } else { HttpFault::Unknown(told) }
         };
+        let named = (request.method, request.path.split('?').next().unwrap_or_default().to_owned());
         let response = self.client.execute(built).await.map_err(|error| fault(&error))?;
         let status = response.status().as_u16();
         if status == 401 {
             self.keeper.refused(&token);
+        } else {
+            self.keeper.accepted();
         }
         let headers = answer::headers(response.headers());
         let bytes = answer::bytes(response, MAX_ANSWER).await.map_err(|told| {
             self.health.arm(false, &format!("ARM's answer broke off: {told}"));
             HttpFault::Unknown(told)
         })?;
-        self.note(status);
-        Ok(HttpAnswer { status, headers, body: answer::value(&bytes) })
+        let answer = HttpAnswer { status, headers, body: answer::value(&bytes) };
+        self.note(&answer, named);
+        Ok(answer)
     }
 
     /// The request, with all that takes time or can fail done.
@@ -296,13 +302,18 @@ impl Inner {
         }
     }
 
-    /// Refusals of a request say nothing against ARM; these do.
-    fn note(&self, status: u16) {
-        match status {
-            401 => self.health.arm(false, "ARM does not accept the token"),
-            403 => self.health.arm(false, "the identity lacks a permission"),
-            status if status >= 500 => self.health.arm(false, &format!("ARM answers {status}")),
-            _ => self.health.arm(true, ""),
+    /// What an answer says of this node's way to ARM is the core's to say; what a fresh token may
+    /// mend is the keeper's.
+    fn note(&self, answer: &HttpAnswer, named: Named) {
+        let problem = Problem::of_the_way(answer);
+        match &problem {
+            None => self.health.arm(true, ""),
+            Some(problem) => self.health.arm(false, &format!("ARM: {}", problem.text)),
+        }
+        match problem.map(|problem| problem.kind) {
+            Some(ProblemKind::Forbidden) => self.keeper.denied(named),
+            None if answer.status < 300 => self.keeper.allowed(&named),
+            _ => {}
         }
     }
 }

@@ -38,6 +38,8 @@ struct Site {
     accepts_from: AtomicUsize,
     writes: Mutex<Vec<String>>,
     html: AtomicBool,
+    /// Writes are denied for want of a permission.
+    denies: AtomicBool,
     imds_busy: AtomicBool,
     giant: AtomicBool,
     /// Seconds that a token lives; 0 = an hour.
@@ -70,6 +72,12 @@ async fn arm(State(site): State<Arc<Site>>, headers: Headers, body: Bytes) -> im
     let number: usize = token.trim_start_matches("Bearer token-").parse().expect("a number");
     if number < site.accepts_from.load(Ordering::SeqCst) {
         return (StatusCode::UNAUTHORIZED, "{}".to_owned());
+    }
+    if site.denies.load(Ordering::SeqCst) {
+        let message = "The client 'c' with object id 'o' does not have authorization to perform \
+                       action 'Microsoft.Network/networkInterfaces/write' over scope '/nic' or x.";
+        let body = json!({"error": {"code": "AuthorizationFailed", "message": message}});
+        return (StatusCode::FORBIDDEN, body.to_string());
     }
     site.writes.lock().expect("no panic").push(String::from_utf8_lossy(&body).into_owned());
     if site.giant.load(Ordering::SeqCst) {
@@ -234,6 +242,40 @@ async fn a_refused_token_is_replaced_once() {
     timeout_of(renewed).await.expect("the keeper lives");
     assert_eq!(azure.send(put("c", WIDE)).await.map(|answer| answer.status), Ok(200));
     assert_eq!(site.tokens.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn a_denied_permission_is_tried_with_one_fresh_token_and_named() {
+    let (site, address) = site().await;
+    // The keeper lets five seconds pass between two fetches.
+    let ahead = Arc::new(AtomicU64::new(0));
+    let turned = Arc::clone(&ahead);
+    let azure = azure_with(
+        address,
+        address,
+        Arc::new(move || now().plus(Duration::from_secs(turned.load(Ordering::SeqCst)))),
+    );
+    azure.send(put("a", WIDE)).await.expect("answered");
+    site.denies.store(true, Ordering::SeqCst);
+    ahead.store(10, Ordering::SeqCst);
+    assert_eq!(azure.send(put("b", WIDE)).await.map(|answer| answer.status), Ok(403));
+    let mut kept = azure.inner.keeper.subscribe();
+    timeout_of(kept.wait_for(|kept| kept.is("token-2"))).await.expect("the keeper lives");
+    let seen = azure.health().borrow().clone();
+    assert_eq!(seen.arm_ok, Some(false));
+    assert!(seen.detail.contains("networkInterfaces/write at /nic"), "{}", seen.detail);
+    for round in 2..6 {
+        ahead.store(10 * round, Ordering::SeqCst);
+        assert_eq!(azure.send(put("c", WIDE)).await.map(|answer| answer.status), Ok(403));
+        assert!(!azure.inner.keeper.is_fetch_due(), "the same problem asks for no other token");
+    }
+    assert_eq!(site.tokens.load(Ordering::SeqCst), 2);
+    // Allowed once, a later denial is another problem.
+    site.denies.store(false, Ordering::SeqCst);
+    azure.send(put("d", WIDE)).await.expect("answered");
+    site.denies.store(true, Ordering::SeqCst);
+    azure.send(put("e", WIDE)).await.expect("answered");
+    timeout_of(kept.wait_for(|kept| kept.is("token-3"))).await.expect("the keeper lives");
 }
 
 async fn timeout_of<T>(work: impl Future<Output = T>) -> T {

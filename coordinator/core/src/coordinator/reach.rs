@@ -13,7 +13,7 @@ use vipfence_types::{Clocks, Mutation, Role};
 use super::Coordinator;
 use crate::{
     mover::NodeState,
-    nic::{HttpFault, HttpId, HttpRequest, HttpResult, Method},
+    nic::{HttpFault, HttpId, HttpRequest, HttpResult, Method, Problem},
 };
 
 /// At most once in so long a process makes way.
@@ -67,11 +67,10 @@ impl Reach {
     }
 }
 
-/// A call that says that this node is of no use to Azure. Refusals of the request itself, throttling
-/// included, meet every node alike.
+/// A call that says that this node is of no use to Azure.
 fn fails(result: &HttpResult) -> bool {
     match result {
-        Ok(answer) => matches!(answer.status, 401 | 403 | 500..),
+        Ok(answer) => Problem::of_the_way(answer).is_some(),
         Err(HttpFault::NotSent(_) | HttpFault::Unknown(_)) => true,
     }
 }

@@ -15,6 +15,6 @@ mod writer;
 mod writer_tests;
 
 pub use document::{Edit, EditRefused, IpConfig, Malformed, NicDocument, Provisioning};
-pub use problem::{AzureError, Problem, ProblemKind};
+pub use problem::{AzureError, Problem, ProblemKind, Remedy};
 pub use wire::{HttpAnswer, HttpFault, HttpId, HttpRequest, HttpResult, Method, SendBefore};
 pub(crate) use writer::{NicEffect, NicWriter, Presence, Setup, Want};

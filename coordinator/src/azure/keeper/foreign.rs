@@ -27,6 +27,7 @@ fn keeper(answer: &[u8]) -> Keeper {
         health: Arc::default(),
         kept: watch::Sender::default(),
         asked: Notify::new(),
+        denied: Mutex::default(),
     }
 }
 

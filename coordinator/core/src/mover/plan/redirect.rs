@@ -8,7 +8,7 @@ use vipfence_types::{Clocks, NicId, NodeId};
 use super::{Decision, Facts};
 use crate::{
     mover::{Check, target::check},
-    nic::ProblemKind,
+    nic::{ProblemKind, Remedy},
     registry::{AzureTrack, Cause, Move, Step, VipRecord},
 };
 
@@ -127,7 +127,7 @@ impl Facts<'_> {
             writer.is_some_and(|writer| {
                 writer.is_gone()
                     || writer.document_since(since).is_some()
-                    || writer.nic_problem().is_some_and(|p| p.kind != ProblemKind::Forbidden)
+                    || writer.nic_problem().is_some_and(|p| p.kind.remedy() != Remedy::Human)
             })
         };
         others.peek().is_none() || others.any(readable)
@@ -152,7 +152,7 @@ impl Facts<'_> {
             }
             let problem = writer.problem(place.address)?;
             match problem.kind {
-                ProblemKind::Refused | ProblemKind::Forbidden => {
+                ProblemKind::Refused | ProblemKind::Forbidden | ProblemKind::Barred => {
                     Some(format!("NIC {} refuses the address: {problem}", place.nic.name()))
                 }
                 ProblemKind::Later

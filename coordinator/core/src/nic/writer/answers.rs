@@ -10,7 +10,7 @@ use super::{
 use crate::{
     nic::{
         document::{NicDocument, Provisioning},
-        problem::{Problem, ProblemKind},
+        problem::{Problem, ProblemKind, Remedy},
         wire::{HttpAnswer, HttpResult},
     },
     registry::OperationKind,
@@ -37,7 +37,7 @@ impl NicWriter {
             self.updating_since = None;
             return;
         }
-        self.unreadable |= problem.kind == ProblemKind::Forbidden;
+        self.unreadable |= problem.kind.remedy() == Remedy::Human;
         self.pause(now, problem, after, false);
     }
 
@@ -104,6 +104,7 @@ impl NicWriter {
             ProblemKind::Later | ProblemKind::Unauthorized => self.pause(now, problem, after, true),
             // Whether for good nobody knows: it is tried again, while the bound runs.
             ProblemKind::Forbidden
+            | ProblemKind::Barred
             | ProblemKind::AddressInUse { .. }
             | ProblemKind::AddressCleaning
             | ProblemKind::Refused
@@ -111,7 +112,7 @@ impl NicWriter {
             {
                 self.pause_seals(now, problem, after);
             }
-            ProblemKind::Forbidden => self.pause(now, problem, after, true),
+            ProblemKind::Forbidden | ProblemKind::Barred => self.pause(now, problem, after, true),
             ProblemKind::AddressInUse { .. }
             | ProblemKind::AddressCleaning
             | ProblemKind::Refused => {}
