@@ -16,7 +16,7 @@ use anyhow::Context as _;
 use futures_util::{FutureExt as _, future::BoxFuture};
 use tokio::sync::oneshot;
 use vipfence_coordinator::{
-    DriverHandle, DriverParts,
+    DriverHandle, DriverParts, Tally,
     api::{self, Api, LeaderLink, LocalStatus},
     azure::Azure,
     consensus::{Consensus, ConsensusConfig, Peer, SnapshotLimits},
@@ -29,6 +29,7 @@ use crate::{
     clock::{ClockSource, SystemClocks},
     config::{self, NodeConfig, OsDriver},
     http,
+    metrics::Metrics,
     node::{self, BeatError, BeatTransport, NodeHandle, NodeParts, NodeRunner, state::NodeState},
     os::userspace::Userspace,
     output::complain,
@@ -82,7 +83,9 @@ async fn serve(config: NodeConfig) -> anyhow::Result<()> {
     let azure = azure(&config, &clocks)?;
     azure.start_keeper();
     let consensus = Consensus::start(consensus_config(&config)).await?;
-    let driver = driver(&config, &consensus, &azure, &clocks);
+    let metrics = Arc::new(Metrics::new());
+    let tally: Arc<dyn Tally> = Arc::<Metrics>::clone(&metrics);
+    let driver = driver(&config, &consensus, &azure, &clocks, tally);
 
     let driver_os = os_driver(&config, &clocks).await?;
     let transport = Arc::new(ToLeader(LeaderLink::new(consensus.clone())));
@@ -101,7 +104,7 @@ async fn serve(config: NodeConfig) -> anyhow::Result<()> {
     let (stop, stopped) = oneshot::channel::<()>();
     let api = Api::new(consensus.clone(), driver, local(&node), nudged(&node));
     let serving = tokio::spawn(api::serve(api, grpc, stopped.map(|_| ())));
-    let website = tokio::spawn(http::serve(web, node.clone(), consensus.clone()));
+    let website = tokio::spawn(http::serve(web, node.clone(), consensus.clone(), metrics));
     tokio::spawn(follow_health(azure, node.clone()));
     tokio::spawn(follow_timing(consensus.clone(), node.clone()));
     tokio::spawn(crate::journal::follow(consensus.clone()));
@@ -168,6 +171,7 @@ fn driver(
     consensus: &Consensus,
     azure: &Azure,
     clocks: &Arc<dyn ClockSource>,
+    tally: Arc<dyn Tally>,
 ) -> DriverHandle {
     let founders = config.peers.iter().map(|peer| Founder {
         node: peer.node.clone(),
@@ -192,6 +196,7 @@ fn driver(
             let link = link.clone();
             tokio::spawn(async move { link.nudge(&node).await });
         }),
+        tally,
     })
 }
 

@@ -38,8 +38,8 @@ pub(crate) async fn serve(
     listener: TcpListener,
     node: NodeHandle,
     consensus: Consensus,
+    metrics: Arc<Metrics>,
 ) -> std::io::Result<()> {
-    let metrics = Arc::new(Metrics::new());
     tokio::spawn(Metrics::follow(Arc::clone(&metrics), consensus.clone()));
     let site = Site { node, consensus, metrics };
     let router = Router::new()
@@ -85,7 +85,8 @@ async fn holder(State(site): State<Site>, Path(name): Path<String>) -> impl Into
 async fn scrape(State(site): State<Site>) -> impl IntoResponse {
     let leadership = site.consensus.leadership().borrow().clone();
     let held: Vec<_> = site.node.view().held.into_iter().filter(|held| held.added).collect();
-    let text = site.metrics.scrape(&leadership, &held);
+    let state = Arc::clone(&site.consensus.applied().borrow().state);
+    let text = site.metrics.scrape(&leadership, &state, &held);
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(axum::http::header::CONTENT_TYPE, kind)], text)
 }

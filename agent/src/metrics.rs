@@ -1,4 +1,5 @@
-//! Metrics of a node. Counters derive from the replicated events; gauges are read when scraped.
+//! Metrics of a node. Counters derive from the replicated events, and from what goes to and fro between
+//! this process and Azure; gauges are read when scraped.
 
 use std::sync::{
     Arc,
@@ -11,7 +12,11 @@ use prometheus_client::{
     registry::Registry,
 };
 use vipfence_agent_core::HeldVip;
-use vipfence_coordinator::consensus::{Consensus, Leadership};
+use vipfence_coordinator::{
+    Tally,
+    consensus::{Consensus, Leadership},
+};
+use vipfence_coordinator_core::{Method, ProblemKind, Registry as State};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfKind {
@@ -23,10 +28,26 @@ struct OfVip {
     vip: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfRequest {
+    method: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfProblem {
+    kind: &'static str,
+    needs_human: &'static str,
+}
+
 /// The metrics of this process.
 pub(crate) struct Metrics {
     registry: Registry,
     events: Family<OfKind, Counter>,
+    requests: Family<OfRequest, Counter>,
+    problems: Family<OfProblem, Counter>,
+    drifted: Gauge,
+    blocked: Gauge,
     leader: Gauge,
     term: Gauge<u64, AtomicU64>,
     revision: Gauge<u64, AtomicU64>,
@@ -41,6 +62,10 @@ impl Metrics {
         let mut metrics = Self {
             registry: Registry::with_prefix("vipfence"),
             events: Family::default(),
+            requests: Family::default(),
+            problems: Family::default(),
+            drifted: Gauge::default(),
+            blocked: Gauge::default(),
             leader: Gauge::default(),
             term: Gauge::default(),
             revision: Gauge::default(),
@@ -54,6 +79,28 @@ impl Metrics {
             "events",
             "What the cluster agreed on since this process started, by kind",
             metrics.events.clone(),
+        );
+        registry.register(
+            "azure_requests",
+            "Requests of this process to Azure Resource Manager that have ended, by method and \
+             outcome (ok, not_sent, or the kind of problem that the answer means)",
+            metrics.requests.clone(),
+        );
+        registry.register(
+            "azure_problems",
+            "Problems with Azure that this process met while it led, by kind; needs_human=true: \
+             it lasts until somebody changes something in Azure",
+            metrics.problems.clone(),
+        );
+        registry.register(
+            "vips_drifted",
+            "VIPs of which Azure disagrees with the committed state, as applied on this node",
+            metrics.drifted.clone(),
+        );
+        registry.register(
+            "moves_blocked",
+            "Open moves that say why they do not proceed, as applied on this node",
+            metrics.blocked.clone(),
         );
         registry.register("leader", "1 if this node leads", metrics.leader.clone());
         registry.register("term", "The Raft term", metrics.term.clone());
@@ -83,7 +130,15 @@ impl Metrics {
         }
     }
 
-    pub(crate) fn scrape(&self, leadership: &Leadership, held: &[HeldVip]) -> String {
+    pub(crate) fn scrape(
+        &self,
+        leadership: &Leadership,
+        state: &State,
+        held: &[HeldVip],
+    ) -> String {
+        self.drifted.set(count(state.vips.values().filter(|record| record.drift.is_some())));
+        let open = state.vips.keys().filter_map(|vip| state.open_move(vip));
+        self.blocked.set(count(open.filter(|open| !open.blocked_reason.is_empty())));
         self.leader.set(i64::from(leadership.leading));
         self.term.set(leadership.term.0);
         self.revision.set(self.seen.load(Ordering::Relaxed));
@@ -99,5 +154,54 @@ impl Metrics {
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("writing to a String cannot fail");
         text
+    }
+}
+
+fn count<T>(all: impl Iterator<Item = T>) -> i64 {
+    i64::try_from(all.count()).unwrap_or(i64::MAX)
+}
+
+impl Tally for Metrics {
+    fn request(&self, method: Method, outcome: &'static str) {
+        let method = match method {
+            Method::Get => "GET",
+            Method::Put => "PUT",
+            Method::Patch => "PATCH",
+        };
+        self.requests.get_or_create(&OfRequest { method, outcome }).inc();
+    }
+
+    fn problem(&self, kind: &ProblemKind) {
+        let needs_human = if kind.needs_human() { "true" } else { "false" };
+        self.problems.get_or_create(&OfProblem { kind: kind.name(), needs_human }).inc();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use vipfence_types::Term;
+
+    use super::*;
+
+    #[test]
+    fn requests_and_problems_are_counted_by_what_became_of_them() {
+        let metrics = Metrics::new();
+        metrics.request(Method::Get, "ok");
+        metrics.request(Method::Put, "forbidden");
+        metrics.request(Method::Put, "forbidden");
+        metrics.problem(&ProblemKind::Forbidden);
+        metrics.problem(&ProblemKind::Later);
+        let leadership = Leadership { term: Term(3), leader: None, leading: false };
+        let text = metrics.scrape(&leadership, &State::default(), &[]);
+        for line in [
+            "vipfence_azure_requests_total{method=\"GET\",outcome=\"ok\"} 1",
+            "vipfence_azure_requests_total{method=\"PUT\",outcome=\"forbidden\"} 2",
+            "vipfence_azure_problems_total{kind=\"forbidden\",needs_human=\"true\"} 1",
+            "vipfence_azure_problems_total{kind=\"later\",needs_human=\"false\"} 1",
+            "vipfence_vips_drifted 0",
+            "vipfence_moves_blocked 0",
+        ] {
+            assert!(text.lines().any(|known| known == line), "{line} is not in:\n{text}");
+        }
     }
 }

@@ -8,8 +8,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::sync::{mpsc, oneshot};
 use vipfence_coordinator_core::{
-    Ask, AskError, AskId, BeatId, Confirmed, Coordinator, Effect, HttpFault, Input, ProposeFault,
-    Reply, Setup,
+    Ask, AskError, AskId, BeatId, Confirmed, Coordinator, Effect, HttpFault, Input, Method,
+    Problem, ProblemKind, ProposeFault, Reply, Setup,
 };
 use vipfence_types::{Answer, Clocks, Heartbeat, NodeId, Refusal};
 
@@ -61,6 +61,20 @@ impl DriverHandle {
     }
 }
 
+/// Counts what goes to and fro between this process and Azure; must not block.
+pub trait Tally: Send + Sync {
+    /// A request has ended, with an outcome in a word ([`Problem::outcome`]).
+    fn request(&self, method: Method, outcome: &'static str);
+    /// The machine met a problem.
+    fn problem(&self, kind: &ProblemKind);
+}
+
+/// Counts nothing.
+impl Tally for () {
+    fn request(&self, _: Method, _: &'static str) {}
+    fn problem(&self, _: &ProblemKind) {}
+}
+
 /// What a driver works with.
 pub struct DriverParts {
     /// What the machine needs to know once.
@@ -73,6 +87,8 @@ pub struct DriverParts {
     pub clocks: ReadClocks,
     /// Hints to a node that it should beat at once; must not block.
     pub nudge: Arc<dyn Fn(NodeId) + Send + Sync>,
+    /// Counts.
+    pub tally: Arc<dyn Tally>,
 }
 
 /// Starts the driver; it ends when consensus does.
@@ -192,7 +208,8 @@ impl Driver {
                 });
             }
             Effect::Http(request) => {
-                let id = request.id;
+                let (id, method) = (request.id, request.method);
+                let tally = Arc::clone(&self.parts.tally);
                 let sending = self.parts.azure.send(request);
                 tokio::spawn(async move {
                     // A task of its own: should it ever end without a result, that is an unknown
@@ -200,6 +217,7 @@ impl Driver {
                     let sent = tokio::spawn(sending).await;
                     let result =
                         sent.unwrap_or_else(|error| Err(HttpFault::Unknown(error.to_string())));
+                    tally.request(method, Problem::outcome(&result));
                     let _ = done.send(Input::Http { id, result });
                 });
             }
@@ -214,6 +232,7 @@ impl Driver {
                 }
             }
             Effect::Nudge { node } => (self.parts.nudge)(node),
+            Effect::Problem { kind } => self.parts.tally.problem(&kind),
             Effect::StepDown => {
                 let consensus = self.parts.consensus.clone();
                 tracing::warn!("Azure does not answer this leader: another one is to be elected");

@@ -10,4 +10,4 @@ pub mod consensus;
 mod driver;
 
 pub use arm::Arm;
-pub use driver::{DriverHandle, DriverParts, ReadClocks, start};
+pub use driver::{DriverHandle, DriverParts, ReadClocks, Tally, start};

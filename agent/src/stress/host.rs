@@ -171,6 +171,7 @@ impl Blueprint {
                 let link = link.clone();
                 tokio::spawn(async move { link.nudge(&node).await });
             }),
+            tally: Arc::new(()),
         })
     }
 

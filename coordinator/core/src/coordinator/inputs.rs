@@ -7,7 +7,7 @@ use vipfence_types::{Answer, ClusterName, Heartbeat, NodeId, Refusal, Term, Timi
 
 use crate::{
     ask::{Ask, AskError, Reply},
-    nic::{HttpId, HttpRequest, HttpResult},
+    nic::{HttpId, HttpRequest, HttpResult, ProblemKind},
     registry::{Applied, Command, Founder, Registry},
 };
 
@@ -146,6 +146,11 @@ pub enum Effect {
     Nudge {
         /// The node.
         node: NodeId,
+    },
+    /// Something went wrong with Azure: to be counted.
+    Problem {
+        /// What.
+        kind: ProblemKind,
     },
     /// Stop leading, so that another voter is elected; if none is, lead on.
     StepDown,

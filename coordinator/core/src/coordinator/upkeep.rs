@@ -46,7 +46,13 @@ impl Coordinator {
             };
             self.carry(&nic, effects);
         }
+        self.tell_problems();
         self.start_round();
+    }
+
+    fn tell_problems(&mut self) {
+        let met = self.nics.values_mut().flat_map(NicWriter::take_met);
+        self.effects.extend(met.map(|kind| Effect::Problem { kind }));
     }
 
     /// The first entries of a term. Returns whether they are applied.

@@ -73,6 +73,8 @@ impl Process {
                 let to = spot_of(self.roster.id(&node));
                 self.send(to, None, Message::Nudge, out);
             }
+            // Nobody scrapes here.
+            core::Effect::Problem { .. } => {}
             core::Effect::StepDown => {
                 out.facts.push(Fact::MakesWay);
                 self.seat.step_down(host.mono());

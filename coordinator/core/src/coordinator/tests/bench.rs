@@ -187,6 +187,8 @@ pub(super) struct Bench {
     /// Proposals, rounds and requests so far.
     pub(super) effects: usize,
     pub(super) ticks: usize,
+    /// Problems that were told, by kind.
+    pub(super) problems: BTreeMap<&'static str, usize>,
     pub(super) answers: Vec<(Duration, NodeId, Result<Answer, Refusal>)>,
     /// Replaces the leader right after this effect.
     pub(super) replace_at: Option<(usize, Old, NodeId)>,
@@ -253,6 +255,7 @@ impl Bench {
             proposals: vec![],
             effects: 0,
             ticks: 0,
+            problems: BTreeMap::new(),
             answers: vec![],
             replace_at: None,
             no_quorum: false,
@@ -707,6 +710,7 @@ impl Bench {
                 assert!(self.replies.insert(id, reply).is_none(), "{id:?} is answered twice");
             }
             Effect::Nudge { node } => self.at(self.now + TO_LEADER, Event::Beat(node, false)),
+            Effect::Problem { kind } => *self.problems.entry(kind.name()).or_default() += 1,
             Effect::StepDown => self.saw_now(format!("{} steps down", self.machines[machine].node)),
         }
     }

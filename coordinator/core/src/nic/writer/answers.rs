@@ -27,6 +27,7 @@ impl NicWriter {
             Err(fault) => (Problem::of_fault(&fault), None),
         };
         let (problem, after) = problem;
+        self.met.push(problem.kind.clone());
         if problem.kind == ProblemKind::Gone {
             self.gone = true;
             self.unreadable = false;
@@ -80,6 +81,7 @@ impl NicWriter {
             }
             Err(fault) => (Problem::of_fault(&fault), None),
         };
+        self.met.push(problem.kind.clone());
         // A write of known outcome leaves the NIC as clear as it was.
         let harmless = match problem.kind {
             ProblemKind::Unknown => Mutation::ClearedDespiteUnknown.is_on(),
@@ -198,6 +200,7 @@ impl NicWriter {
                     }
                     "Failed" | "Canceled" => {
                         let problem = Problem::of_operation(status, &answer.body);
+                        self.met.push(problem.kind.clone());
                         for (address, want) in self.wants.clone() {
                             if operation.vips.contains(&want.vip) {
                                 self.accepted.remove(&address);

@@ -215,6 +215,8 @@ pub(crate) struct NicWriter {
     sealing_from: Option<String>,
     seals_sent: u64,
     batch: usize,
+    /// Problems since they were last taken, each as often as it was met.
+    met: Vec<ProblemKind>,
     /// A fault: the beginning of a quorum round that serves the write after the next read.
     confirmed_before_get: Option<Clocks>,
 }
@@ -249,6 +251,7 @@ impl NicWriter {
             sealing_from: None,
             seals_sent: 0,
             batch: usize::MAX,
+            met: vec![],
             confirmed_before_get: None,
         }
     }
@@ -454,6 +457,11 @@ impl NicWriter {
         paused.map(|paused| paused.until)
     }
 
+    /// The problems that were met since this was last asked.
+    pub(crate) fn take_met(&mut self) -> Vec<ProblemKind> {
+        core::mem::take(&mut self.met)
+    }
+
     /// How long until `tick` has something to do.
     pub(crate) fn wake_in(&self, now: Clocks) -> Option<Duration> {
         if self.activity != Activity::Idle {
@@ -507,6 +515,7 @@ impl NicWriter {
         match confirmed {
             None => {
                 let problem = Problem::new(ProblemKind::Later, "no majority was reached");
+                self.met.push(ProblemKind::Later);
                 self.pause(now, problem, None, true);
             }
             Some(_) if Mutation::RoundBeforeGet.is_on() => {

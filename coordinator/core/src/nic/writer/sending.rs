@@ -226,17 +226,17 @@ impl NicWriter {
                     body = edited;
                     items.insert(address, want);
                 }
-                Ok(Err(error)) => {
-                    let problem = Problem::new(ProblemKind::Refused, error.to_string());
-                    self.pause_item(now, address, problem, None);
-                }
-                Err(error) => {
-                    let problem = Problem::new(ProblemKind::Refused, error.to_string());
-                    self.pause_item(now, address, problem, None);
-                }
+                Ok(Err(error)) => self.edit_refused(now, address, &error),
+                Err(error) => self.edit_refused(now, address, &error),
             }
         }
         (!items.is_empty()).then(|| Plan::Put { items, body: body.value().clone() })
+    }
+
+    fn edit_refused(&mut self, now: Clocks, address: IpAddr, why: &dyn core::error::Error) {
+        self.met.push(ProblemKind::Refused);
+        let problem = Problem::new(ProblemKind::Refused, why.to_string());
+        self.pause_item(now, address, problem, None);
     }
 
     /// Whether to write what the document does not show, or not as Succeeded. What was accepted for
@@ -247,6 +247,7 @@ impl NicWriter {
             return true;
         }
         self.accepted.remove(&address);
+        self.met.push(ProblemKind::Later);
         let text = "Azure accepted the write, and the NIC does not show it as done";
         self.pause_item(now, address, Problem::new(ProblemKind::Later, text), None);
         false
