@@ -12,7 +12,8 @@
 //!
 //! After every input it brings itself up to date: what each VIP needs next is planned from the
 //! applied state, each VIP has at most one proposal under way, and the NicWriters get their wants.
-//! On a node that does not lead it only takes note of when grants first were Expiring.
+//! On a node that does not lead it only takes note of when grants first were Expiring, and keeps its
+//! own view of ARM warm.
 //!
 //! Keeps I7: nothing is planned before this leader's `Lead` entry of this term is applied, and a
 //! quorum round is always one that began after what it is to confirm; its result counts only with
@@ -25,6 +26,7 @@ mod rounds;
 #[cfg(test)]
 mod tests;
 mod upkeep;
+mod warmth;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -44,6 +46,7 @@ use crate::{
 };
 use reach::Reach;
 use rounds::{Confirm, Rounds};
+use warmth::Warmth;
 
 pub use inputs::{
     AskId, BeatId, Confirmed, Effect, Input, ProposalId, ProposeFault, RoundId, Setup,
@@ -91,6 +94,7 @@ pub struct Coordinator {
     /// Grants and releases that nodes were nudged about.
     nudged: BTreeMap<VipName, Revision>,
     reach: Reach,
+    warmth: Warmth,
     budget: Budget,
     /// What each request that is under way costs.
     sent: BTreeMap<HttpId, Class>,
@@ -117,6 +121,7 @@ impl Coordinator {
             surveys: BTreeMap::new(),
             nudged: BTreeMap::new(),
             reach: Reach::default(),
+            warmth: Warmth::default(),
             budget: Budget::new(now),
             sent: BTreeMap::new(),
             next: 0,
@@ -147,7 +152,9 @@ impl Coordinator {
     /// How long until `Tick` has something to do; none = not before another input.
     #[must_use]
     pub fn wake_in(&self, now: Clocks) -> Option<Duration> {
-        self.mover.lead()?;
+        if self.mover.lead().is_none() {
+            return self.cools_in(now);
+        }
         // What was due at the last step was done then: zero means that it waits for something else.
         let passed = now.mono_since(self.now);
         let due = |writer: &NicWriter| writer.wake_in(self.now).filter(|wait| !wait.is_zero());
@@ -274,8 +281,12 @@ impl Coordinator {
 
     fn on_http(&mut self, id: HttpId, result: HttpResult) {
         self.reach.called(self.now, id, &result);
+        let was_own = self.warmth.answered(id, &result);
         if let Some(class) = self.sent.remove(&id) {
             self.budget.learn(self.now, class, &result);
+        }
+        if was_own {
+            return;
         }
         let survey = self.surveys.iter().find(|(_, (survey, _))| survey.awaits(id));
         if let Some(ask) = survey.map(|(ask, _)| *ask) {
@@ -315,6 +326,7 @@ impl Coordinator {
             match effect {
                 NicEffect::Http(request) => {
                     self.reach.sent(&request);
+                    self.warmth.asked(self.now);
                     self.sent.insert(request.id, Class::of(request.method));
                     self.effects.push(Effect::Http(request));
                 }

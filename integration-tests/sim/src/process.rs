@@ -252,7 +252,7 @@ impl Process {
             }
             Message::Nudge => self.tell_node(agent::Input::Nudged, host, out),
             Message::ArmAnswer { id, result } => self.http_ended(id, *result, host, out),
-            Message::ImdsAnswer { token } => self.take_token(token, host, out),
+            Message::ImdsAnswer { token } => self.take_token(token),
             Message::Ask { op, attempt, ask } => {
                 if !self.leadership.leading {
                     let leader = self.leadership.leader.clone();
@@ -267,6 +267,11 @@ impl Process {
             }
             Message::Arm { .. } | Message::Imds | Message::AskAnswer { .. } => {}
         }
+    }
+
+    /// What the agent has been told of the way to ARM.
+    pub(crate) fn arm_ok(&self) -> Option<bool> {
+        self.arm_ok
     }
 
     /// An operator at the node asks the agent to stop cleanly.

@@ -96,6 +96,7 @@ impl Coordinator {
         for request in requests {
             let class = Class::of(request.method);
             self.budget.charge(self.now, class);
+            self.warmth.asked(self.now);
             self.sent.insert(request.id, class);
             self.effects.push(Effect::Http(request));
         }

@@ -10,3 +10,4 @@ mod pace;
 mod switchover;
 mod takeover;
 mod trouble;
+mod warmth;

@@ -23,7 +23,9 @@ impl Coordinator {
             Stage::Resting(until) => until.later_than(now),
             Stage::Proposing | Stage::Catching(_) => true,
         });
-        let Some(term) = self.mover.lead().map(|lead| lead.term) else { return };
+        let Some(term) = self.mover.lead().map(|lead| lead.term) else {
+            return self.keep_warm();
+        };
         let beats = self.use_confirmed(term);
         if !self.take_office(term) {
             return self.start_round();
@@ -47,6 +49,8 @@ impl Coordinator {
             self.carry(&nic, effects);
         }
         self.tell_problems();
+        // After everything that is due: it is not in anybody's way, and often not needed.
+        self.keep_warm();
         self.start_round();
     }
 

@@ -70,11 +70,12 @@ impl Process {
             return;
         }
         let arm_ok = match &result {
-            Ok(answer) => !matches!(answer.status, 401 | 403 | 500..),
-            Err(HttpFault::NotSent(_)) => self.arm_ok.unwrap_or(false),
+            Ok(answer) => Some(core::Problem::of_the_way(answer).is_none()),
+            // Here that is a window that has passed, or a token that is still being fetched.
+            Err(HttpFault::NotSent(_)) => self.arm_ok,
             Err(HttpFault::Unknown(_)) => {
                 out.facts.push(Fact::Http("outcome unknown"));
-                false
+                Some(false)
             }
         };
         if result.as_ref().is_ok_and(|answer| answer.status == 401) {
@@ -85,10 +86,10 @@ impl Process {
         self.health(arm_ok, host, out);
     }
 
-    pub(super) fn health(&mut self, arm_ok: bool, host: &mut Host<'_>, out: &mut Out) {
-        if self.arm_ok != Some(arm_ok) {
-            self.arm_ok = Some(arm_ok);
-            let input = agent::Input::Health { arm_ok: Some(arm_ok), detail: String::new() };
+    fn health(&mut self, arm_ok: Option<bool>, host: &mut Host<'_>, out: &mut Out) {
+        if self.arm_ok != arm_ok {
+            self.arm_ok = arm_ok;
+            let input = agent::Input::Health { arm_ok, detail: String::new() };
             self.tell_node(input, host, out);
         }
     }
@@ -101,17 +102,9 @@ impl Process {
         out.locals.push((us(TOKEN_RETRY), Local::Token));
     }
 
-    pub(super) fn take_token(
-        &mut self,
-        token: Result<(String, u64), String>,
-        host: &mut Host<'_>,
-        out: &mut Out,
-    ) {
+    pub(super) fn take_token(&mut self, token: Result<(String, u64), String>) {
         if let Ok(token) = token {
             self.token = Some(token);
-            if self.arm_ok.is_none() {
-                self.health(true, host, out);
-            }
         }
     }
 }

@@ -99,6 +99,12 @@ impl World {
         found.map(|config| config["properties"].clone())
     }
 
+    /// What a node's heartbeats say of its way to ARM.
+    #[must_use]
+    pub fn arm_ok(&self, node: usize) -> Option<bool> {
+        self.machines[node].process.as_ref().and_then(Process::arm_ok)
+    }
+
     /// What a node has on disk as spent.
     #[must_use]
     pub fn spent(&self, node: usize) -> &Spent {

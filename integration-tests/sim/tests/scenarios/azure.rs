@@ -1,9 +1,9 @@
 //! What belongs to an address in Azure, and what belongs to the NIC; VIPs of several addresses and
-//! NICs.
+//! NICs; how nodes that do not lead fare with ARM.
 
 use std::net::IpAddr;
 
-use azure_sim::WorldConfig;
+use azure_sim::{AdminCommand, Rights, WorldConfig};
 use serde_json::{Value, json};
 use vipfence_sim::{
     Deed, Plan, World,
@@ -150,5 +150,27 @@ fn a_vip_of_several_addresses_on_two_nics_moves_as_one() {
             world.is_held_by("demo", A) || world.is_held_by("demo", C)
         })?;
         all_stand_on(world, if world.is_held_by("demo", A) { "a" } else { "c" })
+    });
+}
+
+fn rights_of_the_witness(world: &mut World, rights: Rights) {
+    world.do_deed(Deed::Azure(AdminCommand::SetRights { node: "w".to_owned(), rights }));
+}
+
+#[test]
+fn a_witness_without_rights_says_so_before_it_ever_leads_and_when_it_has_them() {
+    with_fence(&four(Profile::Fast), |world| {
+        rights_of_the_witness(world, Rights { read: false, write: false, join: false });
+        a_holds(world, C)?;
+        for node in [A, B, C] {
+            check(world, world.arm_ok(node) == Some(true), "a member reaches ARM")?;
+        }
+        check(world, world.arm_ok(W) == Some(false), "the witness does not, and says so")?;
+        check(world, world.leads(C), "nobody else has led")?;
+        rights_of_the_witness(world, Rights::default());
+        until(world, secs(31), "it has looked again", |world| world.arm_ok(W) == Some(true))?;
+        // And what is lost later is noticed as well.
+        rights_of_the_witness(world, Rights { read: false, ..Rights::default() });
+        until(world, secs(61), "it has looked again", |world| world.arm_ok(W) == Some(false))
     });
 }
