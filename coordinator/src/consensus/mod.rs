@@ -130,6 +130,10 @@ pub struct Entered {
 /// Must not block. What a snapshot brought is not seen.
 pub type Witness = Arc<dyn Fn(Entered) + Send + Sync>;
 
+/// Told of each quorum round when it begins; what it returns is told what the round has confirmed,
+/// before the caller is, and nothing of a round that fails. Must not block.
+pub type RoundWitness = Arc<dyn Fn() -> Box<dyn FnOnce(Confirmed) + Send> + Send + Sync>;
+
 /// What lies around a node's part in consensus. The default is the product's; a test puts a
 /// simulated network there, and watches.
 #[derive(Clone)]
@@ -138,11 +142,13 @@ pub struct Surroundings {
     pub dial: Dial,
     /// Who sees the entries; nobody in the product, where the published states are enough.
     pub witness: Option<Witness>,
+    /// Who sees the quorum rounds; nobody in the product.
+    pub rounds: Option<RoundWitness>,
 }
 
 impl Default for Surroundings {
     fn default() -> Self {
-        Self { dial: links::by_tcp(), witness: None }
+        Self { dial: links::by_tcp(), witness: None, rounds: None }
     }
 }
 
@@ -162,6 +168,7 @@ struct Node {
     leadership: watch::Receiver<Leadership>,
     ended: watch::Receiver<Option<String>>,
     closing: tokio::sync::Mutex<Option<store::Closing>>,
+    rounds: Option<RoundWitness>,
     /// How many calls of `step_down` are under way.
     stepping_down: AtomicUsize,
 }
@@ -247,8 +254,13 @@ impl Consensus {
         if self.node.voice.is_silent() {
             return Err(RoundError::NoQuorum);
         }
+        let seen = self.node.rounds.as_ref().map(|begins| begins());
         let limit = Duration::from_millis(4 * self.node.config.timing.rpc_timeout_ms());
-        timeout(limit, self.round()).await.unwrap_or(Err(RoundError::NoQuorum))
+        let round = timeout(limit, self.round()).await.unwrap_or(Err(RoundError::NoQuorum));
+        if let (Some(seen), Ok(confirmed)) = (seen, &round) {
+            seen(*confirmed);
+        }
+        round
     }
 
     /// The replicated state, after every batch of entries and from the disk at first. Never goes

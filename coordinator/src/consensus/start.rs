@@ -46,7 +46,9 @@ pub(super) async fn start(
         .map_err(|source| store_error(&config.data_dir, source))?;
     match Box::pin(join(config, raft_config, roster, links, (store, around.witness))).await {
         Ok(node) => {
-            Ok(Consensus { node: Arc::new(Node { closing: Mutex::new(Some(closing)), ..node }) })
+            let closing = Mutex::new(Some(closing));
+            let node = Node { closing, rounds: around.rounds, ..node };
+            Ok(Consensus { node: Arc::new(node) })
         }
         Err(error) => {
             closing.wait(CLOSE_LIMIT).await;
@@ -102,6 +104,7 @@ async fn join(
         leadership: follow_leadership,
         ended: follow_ended,
         closing: Mutex::default(),
+        rounds: None,
         stepping_down: AtomicUsize::new(0),
     })
 }
