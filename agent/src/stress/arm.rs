@@ -15,6 +15,7 @@ use vipfence_coordinator_core::{HttpFault, HttpRequest, HttpResult, Method, Regi
 use vipfence_sim::azure::{Waiting, carried};
 use vipfence_sim::{Happening, Spot, Who};
 
+use super::plan::Moment;
 use super::stage::Shared;
 use crate::clock::ClockSource as _;
 
@@ -39,8 +40,11 @@ impl Arm for Road {
 }
 
 async fn carry(stage: Shared, who: Who, request: HttpRequest, state: Arc<Registry>) -> HttpResult {
-    connect(&stage, who).await?;
     let is_read = request.method == Method::Get;
+    if !is_read {
+        stage.enter().happens(Moment::WriteDecided);
+    }
+    connect(&stage, who).await?;
     let timeout = if is_read { READ_TIMEOUT } else { WRITE_TIMEOUT };
     let answered = hand_over(&stage, who, request, state)?;
     match tokio::time::timeout(timeout, answered).await {
@@ -89,7 +93,8 @@ fn hand_over(
             return Err(not_sent("the write window has passed"));
         }
         stage.saw("a write to Azure");
-        stage.learn(who, Happening::Writes { request, clocks, state });
+        let rounds = stage.rounds(who);
+        stage.learn(who, Happening::Writes { request, clocks, state, rounds });
     }
     Ok(stage.sets_out(from, carried))
 }

@@ -1,4 +1,4 @@
-//! A host: the product's own parts, put together as `agent.rs` does it, on the stage.
+//! A node's process: the product's own parts, put together as `agent.rs` does it, on the stage.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use tokio::sync::{Notify, oneshot};
 use vipfence_coordinator::DriverParts;
 use vipfence_coordinator::api::{self, Api, LeaderLink};
 use vipfence_coordinator::consensus::{
-    Consensus, ConsensusConfig, Entered, Peer, SnapshotLimits, StartError, Surroundings,
+    Confirmed, Consensus, ConsensusConfig, Entered, Peer, SnapshotLimits, StartError, Surroundings,
 };
 use vipfence_coordinator_core::{Founder, Setup};
 use vipfence_sim::{Happening, Who};
@@ -18,6 +18,9 @@ use vipfence_types::{Answer, BootId, ClusterName, Heartbeat, NicRecord, NodeId, 
 
 use super::arm::Road;
 use super::kernel::StageKernel;
+use super::net::Net;
+use super::plan::Moment;
+use super::process::Ended;
 use super::stage::{Running, Shared};
 use super::wire;
 use crate::agent::{self, ToLeader};
@@ -34,6 +37,7 @@ const TRIES: u32 = 2_000;
 /// What a host is made of.
 pub(super) struct Blueprint {
     pub(super) stage: Shared,
+    pub(super) net: Net,
     pub(super) index: usize,
     pub(super) node: NodeId,
     pub(super) peers: Vec<NodeId>,
@@ -44,13 +48,13 @@ pub(super) struct Blueprint {
 }
 
 /// The process of a host, from its start to its end. An error is something that no fault explains.
-pub(super) async fn process(host: Arc<Blueprint>) -> turmoil::Result {
+pub(super) async fn process(host: Arc<Blueprint>) -> Ended {
     let who = host.stage.enter().begins(host.index);
     let clocks = host.stage.enter().nodes[host.index].clocks.clone();
     let boot = BootId::from(format!("{}-{}", host.node, who.process));
     let (state, remembered) = open_state(&host, &boot)?;
     host.stage.enter().remembers(who, &remembered);
-    let incoming = wire::incoming().await?;
+    let incoming = host.net.listen(host.index);
     let consensus = Box::pin(host.consensus(who)).await?;
     tokio::spawn(follow_leadership(host.stage.clone(), who, consensus.clone()));
     let driver = host.driver(who, &consensus, Arc::new(clocks.clone()));
@@ -138,8 +142,22 @@ impl Blueprint {
             let Entered { index, term, command, applied } = entered;
             stage.enter().learn(who, Happening::Applied { index, term, command, applied });
         };
-        let around =
-            Surroundings { dial: wire::dial(self.node.as_str()), witness: Some(Arc::new(witness)) };
+        let stage = self.stage.clone();
+        let clocks = stage.enter().nodes[self.index].clocks.clone();
+        let rounds = move || {
+            let (stage, began) = (stage.clone(), (stage.enter().now(), clocks.now()));
+            let confirmed = move |round: Confirmed| {
+                let Confirmed { term, read_index } = round;
+                let round = vipfence_coordinator_core::Confirmed { term, read_index };
+                stage.enter().rounded(who, began, round);
+            };
+            Box::new(confirmed) as Box<dyn FnOnce(Confirmed) + Send>
+        };
+        let around = Surroundings {
+            dial: wire::dial(&self.net, self.index, &self.peers),
+            witness: Some(Arc::new(witness)),
+            rounds: Some(Arc::new(rounds)),
+        };
         Consensus::start_in(config, around).await
     }
 
@@ -210,9 +228,11 @@ async fn follow_leadership(stage: Shared, who: Who, consensus: Consensus) {
     leadership.mark_changed();
     while leadership.changed().await.is_ok() {
         let seen = leadership.borrow_and_update().clone();
+        let mut stage = stage.enter();
+        stage.knows_term(who.node, seen.term);
         if seen.leading {
-            let mut stage = stage.enter();
             stage.saw("a leader was elected");
+            stage.happens(Moment::Elected);
             stage.learn(who, Happening::Leads { term: seen.term });
         }
     }

@@ -1,14 +1,14 @@
 //! The real shells under stress: openraft, tonic and our own shells of three nodes, as production has
-//! them, on a simulated network (turmoil), in simulated time, held against the oracle of the
-//! deterministic world.
+//! them, on a simulated network, in simulated time, held against the oracle of the deterministic
+//! world.
 //!
 //! ```text
-//!   operator --gRPC--> three hosts, each: Consensus, Driver, gRPC server, NodeRunner
-//!                        |            |                     |
-//!            turmoil's network   Arm: the simulator   AddressDriver: a simulated kernel
-//!                        `------------+---------------------'
-//!                                     v
-//!                        Stage: the truth, and the oracle
+//!   operator --gRPC--> three hosts, each a Process: Consensus, Driver, gRPC server, NodeRunner
+//!                        |                            |                     |
+//!            Net: connections      Arm: the simulator   AddressDriver: a simulated kernel
+//!                        `----------------------------+---------------------'
+//!                                                     v
+//!                                     Stage: the truth, and the oracle
 //! ```
 //!
 //! Real here and not in the deterministic world: consensus with its network, links, silence and redb
@@ -17,14 +17,25 @@
 //! kernels, Azure, and the way to it. A process is killed by dropping its runtime; what was flushed
 //! stays, and so do its machine's addresses.
 //!
-//! Of the oracle everything runs, at the moment at which something happens: I1 at each change of a
-//! kernel; I2, I3 and I8 by Azure's journal, the log and the writes; I4; I5; I6 after the faults; of I7
-//! who leads which term, who writes, and the window, but not the quorum rounds, which nobody can see
-//! here. What is *spent* is what a node has confirmed to a leader: it must never be added again, and
-//! must be on the disk after a restart.
+//! A process that is stopped (SIGSTOP) is not polled and none of its timers goes off, while kernel and
+//! clocks of its machine go on; when it goes on, all timers that were due go off at once. A machine
+//! that is paused stands still with its kernel: address lifetimes, timers and the monotonic clocks
+//! find no time passed, the boot and the wall clock show it. What reaches either waits. Then I1 makes
+//! the exception of ADR 6, for two seconds, and for the kernel's lifetimes where the agent has died. Not
+//! here: pauses that no clock shows, and a stop in the middle of a step, between two instructions: a
+//! process stands still where it waits for something. What it gives to the kernel, the disk or the
+//! network is given at once, and what waits in between (a call to the OS, the way to Azure) is where
+//! stops fall.
 //!
-//! Not here: processes that are stopped and machines that are paused (one thread runs all hosts), lost
-//! unsynced writes (the disk is real), TLS, the HTTP client and the token keeper (tests of their own).
+//! Of the oracle everything runs, at the moment at which something happens: I1 at each change of a
+//! kernel; I2, I3 and I8 by Azure's journal, the log and the writes; I4; I5; I6 after the faults; I7 by
+//! the leaders, the writes, their windows and the quorum rounds as consensus made them. Consensus is
+//! not believed alone: a round is also held against the terms in which the nodes were when it began.
+//! What is *spent* is what a node has confirmed to a leader: it must never be added again, and must be
+//! on the disk after a restart.
+//!
+//! Not here: lost unsynced writes (the disk is real), TLS, the HTTP client and the token keeper (tests
+//! of their own).
 //!
 //! It is stress and not replay: a seed gives the same faults, not the same run byte for byte. Disks
 //! take real time, and tokio's own choices would need `--cfg tokio_unstable` to be repeatable. More:
@@ -32,16 +43,22 @@
 //! ```text
 //! VIPFENCE_STRESS_SEEDS=100    cargo test -p vipfence --bins stress -- --nocapture     seeds 1 to 100
 //! VIPFENCE_STRESS_SEEDS=17..18 cargo test -p vipfence --bins stress -- --nocapture     seed 17, in words
+//! VIPFENCE_STRESS_SEEDS=4 VIPFENCE_STRESS_RULES=NoSeal,NoRecommit \
+//!     cargo test -p vipfence --bins which_broken -- --ignored --nocapture    rules that are broken
 //! ```
 
 mod arm;
 mod host;
 mod kernel;
+mod net;
 mod operator;
 mod plan;
+mod process;
 mod run;
 mod stage;
 mod wire;
+
+use vipfence_types::Mutation;
 
 /// How many seeds an ordinary test run has time for.
 const FEW: u64 = 6;
@@ -55,6 +72,42 @@ fn seeds() -> std::ops::Range<u64> {
         Some((from, to)) => number(from)..number(to),
         None => 1..1 + number(&asked),
     }
+}
+
+#[test]
+#[ignore = "an hour: which of all broken rules the stress notices, and in how many seeds"]
+fn which_broken_rules_are_noticed() {
+    let seeds = seeds();
+    let asked = std::env::var("VIPFENCE_STRESS_RULES").unwrap_or_default();
+    let asked: Vec<&str> = asked.split(',').filter(|name| !name.is_empty()).collect();
+    let is_asked = |rule: &&Mutation| asked.is_empty() || asked.contains(&&*format!("{rule:?}"));
+    for rule in Mutation::ALL.iter().filter(is_asked) {
+        let mut noticed = seeds.clone().filter_map(|seed| Some((seed, run::broken(seed, *rule)?)));
+        eprintln!("{rule:?}: {:?}", noticed.next());
+    }
+}
+
+/// Rules that are broken on purpose, one fence of each kind, and within how many seeds the stress must
+/// notice: several times as many as it takes.
+const BROKEN: &[(Mutation, u64)] = &[
+    (Mutation::NoRoundBeforeWrite, 3),
+    (Mutation::NoRoundBeforeAnswer, 4),
+    (Mutation::WaitSkippedAfterElection, 6),
+    (Mutation::HeldBeforeAdd, 4),
+    (Mutation::AttachBeforeDetach, 4),
+];
+
+#[test]
+fn a_broken_rule_is_noticed_within_a_few_seeds() {
+    let mut missed = Vec::new();
+    for (rule, seeds) in BROKEN {
+        let noticed = (1..=*seeds).find_map(|seed| Some((seed, run::broken(seed, *rule)?)));
+        match noticed {
+            Some((seed, violation)) => eprintln!("{rule:?}: seed {seed}: {violation}"),
+            None => missed.push(rule),
+        }
+    }
+    assert!(missed.is_empty(), "not noticed: {missed:?}");
 }
 
 #[test]

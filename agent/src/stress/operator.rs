@@ -11,12 +11,14 @@ use tonic::{Code, Status};
 use vipfence_proto::v1::{self, vip_service_client::VipServiceClient};
 use vipfence_types::{MoveId, NodeId, VipName};
 
-use super::plan::Ask;
+use super::net::Net;
+use super::plan::{Ask, NODES};
+use super::process::Ended;
 use super::stage::Shared;
 use super::wire;
 
-/// The name of its host.
-pub(super) const HOST: &str = "operator";
+/// The index of its host: behind the nodes.
+pub(super) const HOST: usize = NODES;
 
 /// How often a call is tried, each time so long.
 const TRIES: usize = 8;
@@ -36,10 +38,11 @@ fn address(index: usize) -> IpAddr {
 /// Works for as long as it is asked for things. Calls go on at the same time.
 pub(super) async fn operate(
     stage: Shared,
+    net: Net,
     nodes: Vec<NodeId>,
     mut asks: mpsc::UnboundedReceiver<Ask>,
-) -> turmoil::Result {
-    let dial = wire::dial(HOST);
+) -> Ended {
+    let dial = wire::dial(&net, HOST, &nodes);
     let mut channels = Vec::new();
     for node in &nodes {
         let endpoint = Endpoint::from_shared(format!("http://{node}:{}", wire::PORT))?

@@ -12,18 +12,19 @@ use std::time::Duration;
 use azure_sim::{AdminCommand, World, WorldConfig};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
-use turmoil::Sim;
 use vipfence_coordinator::consensus::SnapshotLimits;
 use vipfence_sim::azure::Azure;
 use vipfence_sim::chance::Chance;
-use vipfence_sim::time::{At, MachineClocks, secs};
+use vipfence_sim::time::{At, MachineClocks, ms, secs, us};
 use vipfence_sim::{Truth, Violation};
-use vipfence_types::{NicId, NicRecord, NodeId};
+use vipfence_types::{Mutation, NicId, NicRecord, NodeId};
 
 use super::host::{self, Blueprint};
+use super::net::{Closed, Net};
 use super::operator;
-use super::plan::{Ask, Blow, Deed, NODES, Plan, Whom};
-use super::stage::{Shared, Stage};
+use super::plan::{Ambush, Ask, Blow, Deed, NODES, Plan, Whom};
+use super::process::Process;
+use super::stage::{Shared, Stage, Still};
 
 /// The longest latency of a message while nothing is wrong.
 pub(super) const LATENCY_MS: u64 = 5;
@@ -65,6 +66,15 @@ impl fmt::Display for Report {
     }
 }
 
+/// Runs the faults of a seed with a rule broken; returns the violation that was noticed.
+pub(super) fn broken(seed: u64, rule: Mutation) -> Option<String> {
+    let mut run = Run::new(seed);
+    Mutation::switch(Some(rule));
+    let noticed = run.faults().err();
+    Mutation::switch(None);
+    noticed
+}
+
 /// Runs a seed.
 #[expect(clippy::disallowed_methods, reason = "says how much real time a seed takes")]
 pub(super) fn run(seed: u64, in_words: bool) -> Report {
@@ -95,7 +105,13 @@ struct Run {
     plan: Plan,
     nodes: Vec<NodeId>,
     stage: Shared,
-    sim: Sim<'static>,
+    net: Net,
+    now: At,
+    /// What runs on each host, if anything does: the nodes, then the operator.
+    hosts: Vec<Option<Process>>,
+    blueprints: Vec<Arc<Blueprint>>,
+    /// In which order hosts run within a tick.
+    order: Chance,
     asks: mpsc::UnboundedSender<Ask>,
     converged_after: Option<At>,
     /// Removed at the end.
@@ -120,19 +136,11 @@ impl Run {
         stage.judge.timeline.keep();
         let stage = Shared::new(stage);
         let dir = folder();
-        let mut sim = turmoil::Builder::new()
-            .rng_seed(seed)
-            .enable_random_order()
-            .simulation_duration(Duration::from_secs(3_600))
-            .tick_duration(TICK)
-            .min_message_latency(TICK)
-            .max_message_latency(Duration::from_millis(LATENCY_MS))
-            .repair_rate(0.1)
-            .tcp_capacity(1 << 16)
-            .build();
-        for (index, node) in nodes.iter().enumerate() {
-            let blueprint = Arc::new(Blueprint {
+        let net = Net::new(Chance::of(seed, 4), ms(LATENCY_MS));
+        let blueprint = |(index, node): (usize, &NodeId)| {
+            Arc::new(Blueprint {
                 stage: stage.clone(),
+                net: net.clone(),
                 index,
                 node: node.clone(),
                 peers: nodes.clone(),
@@ -146,52 +154,54 @@ impl Run {
                     entries_between: plan.entries.0,
                     entries_kept: plan.entries.1,
                 },
-            });
-            sim.host(node.as_str(), move || host::process(Arc::clone(&blueprint)));
-        }
+            })
+        };
+        let blueprints: Vec<_> = nodes.iter().enumerate().map(blueprint).collect();
         let (asks, asked) = mpsc::unbounded_channel();
-        sim.client(operator::HOST, operator::operate(stage.clone(), nodes.clone(), asked));
-        Self { plan, nodes, stage, sim, asks, converged_after: None, _dir: dir }
+        let operator = operator::operate(stage.clone(), net.clone(), nodes.clone(), asked);
+        let processes = blueprints.iter().map(|host| Process::new(host::process(Arc::clone(host))));
+        let mut hosts: Vec<_> = processes.map(Some).collect();
+        hosts.push(Some(Process::new(operator)));
+        let (order, now) = (Chance::of(seed, 5), 0);
+        let _dir = dir;
+        let converged_after = None;
+        Self { plan, nodes, stage, net, now, hosts, blueprints, order, asks, converged_after, _dir }
     }
 
     fn all(&mut self) -> Result<(), String> {
-        // What would end after the faults are over is ended by the heal.
-        while let Some((at, deed)) = self.next_deed() {
-            self.pass_until(at)?;
-            self.stage.enter().note(|| format!("** {deed:?}"));
-            self.act(deed);
-        }
-        self.pass_until(self.plan.until)?;
+        self.faults()?;
         self.heal();
-        let healed = self.now();
-        self.converge(healed)?;
+        self.converge(self.now)?;
         let stage = self.stage.enter();
         let acknowledged = stage.acknowledged.iter().map(|(id, vip)| (*id, Some(vip)));
         stage.judge.at_the_end(acknowledged).map_err(|violation| violation.to_string())
     }
 
-    fn next_deed(&mut self) -> Option<(At, Deed)> {
-        let next = self.plan.deeds.first().filter(|(at, _)| *at <= self.plan.until);
-        next.is_some().then(|| self.plan.deeds.remove(0))
-    }
-
-    fn now(&self) -> At {
-        u64::try_from(self.sim.elapsed().as_micros()).unwrap_or(u64::MAX)
-    }
-
-    fn pass_until(&mut self, at: At) -> Result<(), String> {
-        while self.now() < at {
+    fn faults(&mut self) -> Result<(), String> {
+        // What would end after the faults are over is ended by the heal.
+        while self.now < self.plan.until {
             self.step()?;
+            self.spring();
+            while let Some(deed) = self.due_deed() {
+                self.stage.enter().note(|| format!("** {deed:?}"));
+                self.act(deed);
+            }
         }
         Ok(())
+    }
+
+    fn due_deed(&mut self) -> Option<Deed> {
+        let due = self.plan.deeds.first().is_some_and(|(at, _)| *at <= self.now);
+        due.then(|| self.plan.deeds.remove(0).1)
     }
 
     fn step(&mut self) -> Result<(), String> {
         // The threads that write to the disks: time does not wait for them.
         std::thread::yield_now();
-        let now = self.now();
-        self.stage.enter().tick(now);
-        self.sim.step().map_err(|error| format!("a process has ended by itself: {error}"))?;
+        self.stage.enter().tick(self.now);
+        self.net.pass(self.now);
+        self.let_hosts_run()?;
+        self.now += us(TICK);
         if let Some(panicked) = PANIC.take() {
             return Err(format!("a task has panicked: {panicked}"));
         }
@@ -206,10 +216,40 @@ impl Run {
         }
     }
 
+    fn let_hosts_run(&mut self) -> Result<(), String> {
+        let mut order: Vec<usize> = (0..self.hosts.len()).collect();
+        for left in (1..order.len()).rev() {
+            order.swap(left, self.order.index(left + 1));
+        }
+        for host in order {
+            let still = host < NODES && self.stage.enter().nodes[host].still.is_some();
+            if let Some(process) = self.hosts[host].as_mut().filter(|_| !still) {
+                process.run(TICK)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ambushes whose moment has come become deeds.
+    fn spring(&mut self) {
+        let moments = self.stage.enter().moments();
+        if moments.is_empty() {
+            return;
+        }
+        let now = self.now;
+        let comes = |ambush: &mut Ambush| ambush.from <= now && moments.contains(&ambush.moment);
+        let sprung: Vec<Ambush> = self.plan.ambushes.extract_if(.., comes).collect();
+        self.add(sprung.into_iter().map(|ambush| (now + ambush.late, ambush.deed)));
+    }
+
+    fn add(&mut self, deeds: impl Iterator<Item = (At, Deed)>) {
+        self.plan.deeds.extend(deeds);
+        self.plan.deeds.sort_by_key(|(at, _)| *at);
+    }
+
     // ---- deeds ----------------------------------------------------------------------------------
 
     fn act(&mut self, deed: Deed) {
-        let name = |node: usize| self.nodes[node].to_string();
         match deed {
             Deed::Strike(whom, blow, span) => {
                 if let Some(node) = self.whom(whom) {
@@ -217,14 +257,13 @@ impl Run {
                 }
             }
             Deed::Start(node) => self.start(node),
-            Deed::Part(a, b) => self.part(a, b),
-            Deed::PartOneWay(a, b) => self.sim.partition_oneway(name(a), name(b)),
-            Deed::Hold(a, b) => self.sim.hold(name(a), name(b)),
-            Deed::Release(a, b) => self.sim.release(name(a), name(b)),
-            Deed::Join(a, b) => self.sim.repair(name(a), name(b)),
-            #[expect(clippy::cast_precision_loss, reason = "a few parts of ten thousand")]
-            Deed::Loss(parts) => self.sim.set_fail_rate(parts as f64 / 10_000.0),
-            Deed::Latency(most) => self.sim.set_max_message_latency(most),
+            Deed::GoOn(node) => self.go_on(node),
+            Deed::Part(a, b) => self.close(a, b, Closed::Cut),
+            Deed::PartOneWay(a, b) => self.net.close(a, b, Closed::Cut),
+            Deed::Hold(a, b) => self.close(a, b, Closed::Held),
+            Deed::Join(a, b) => self.net.open(a, b),
+            Deed::Loss(parts) => self.net.lose(parts),
+            Deed::Latency(most) => self.net.slow(us(most)),
             Deed::JumpWall(node, by) => self.stage.enter().nodes[node].clocks.jump_wall(by),
             Deed::MendArm(node) => self.stage.enter().nodes[node].arm_cut = false,
             Deed::Azure(command) => self.stage.enter().admin(command),
@@ -249,15 +288,20 @@ impl Run {
 
     /// A node is struck now, and what ends it waits for its time.
     fn strike(&mut self, node: usize, blow: Blow, span: At) {
+        let still = self.stage.enter().nodes[node].still.map(|(_, why)| why);
+        // Nobody does anything on a machine that is paused.
+        if still == Some(Still::Paused) && !matches!(blow, Blow::Isolate | Blow::CutArm) {
+            return;
+        }
         let others = (0..NODES).filter(|other| *other != node);
         let over = match blow {
             Blow::Kill | Blow::PowerOff | Blow::CleanStop => vec![Deed::Start(node)],
+            Blow::Stop | Blow::Pause => vec![Deed::GoOn(node)],
             Blow::Isolate => others.clone().map(|other| Deed::Join(node, other)).collect(),
             Blow::CutArm => vec![Deed::MendArm(node)],
         };
-        let end = self.now() + span;
-        self.plan.deeds.extend(over.into_iter().map(|deed| (end, deed)));
-        self.plan.deeds.sort_by_key(|(at, _)| *at);
+        let end = self.now + span;
+        self.add(over.into_iter().map(|deed| (end, deed)));
         match blow {
             Blow::Kill => self.kill(node),
             Blow::PowerOff => {
@@ -269,24 +313,51 @@ impl Run {
                     process.stop.notify_one();
                 }
             }
-            Blow::Isolate => others.for_each(|other| self.part(node, other)),
+            Blow::Stop if still.is_none() => self.stand_still(node, Still::Stopped),
+            Blow::Pause if still.is_none() => self.stand_still(node, Still::Paused),
+            Blow::Stop | Blow::Pause => {}
+            Blow::Isolate => others.for_each(|other| self.close(node, other, Closed::Cut)),
             Blow::CutArm => self.stage.enter().nodes[node].arm_cut = true,
         }
     }
 
-    fn part(&self, a: usize, b: usize) {
-        self.sim.partition(self.nodes[a].as_str(), self.nodes[b].as_str());
+    fn close(&self, a: usize, b: usize, how: Closed) {
+        self.net.close(a, b, how);
+        self.net.close(b, a, how);
+    }
+
+    fn stand_still(&self, node: usize, why: Still) {
+        // What has no process has nothing to stop; a machine can be paused all the same.
+        if why == Still::Paused || self.hosts[node].is_some() {
+            self.stage.enter().stands_still(node, why);
+            self.net.sleeps(node, why == Still::Paused);
+        }
+    }
+
+    fn go_on(&mut self, node: usize) {
+        let missed = self.stage.enter().goes_on(node);
+        self.net.sleeps(node, false);
+        if let (Some(missed), Some(process)) = (missed, &mut self.hosts[node]) {
+            process.skip(missed);
+        }
+        // Whatever should have been started meanwhile.
+        self.start(node);
     }
 
     fn kill(&mut self, node: usize) {
         // First what the stage has of it, so that nothing of the process outlives it.
         self.stage.enter().gone(node);
-        self.sim.crash(self.nodes[node].as_str());
+        self.hosts[node] = None;
+        self.net.gone(node);
+        // There is nothing left to go on.
+        self.stage.enter().goes_on(node);
     }
 
     fn start(&mut self, node: usize) {
-        if !self.sim.is_host_running(self.nodes[node].as_str()) {
-            self.sim.bounce(self.nodes[node].as_str());
+        let paused = self.stage.enter().nodes[node].still.is_some();
+        if self.hosts[node].is_none() && !paused {
+            let host = Arc::clone(&self.blueprints[node]);
+            self.hosts[node] = Some(Process::new(host::process(host)));
         }
     }
 
@@ -297,10 +368,10 @@ impl Run {
         self.act(Deed::Azure(AdminCommand::ClearFaults));
         for node in 0..NODES {
             self.act(Deed::MendArm(node));
+            self.act(Deed::GoOn(node));
             self.act(Deed::Start(node));
-            self.sim.release(self.nodes[node].as_str(), operator::HOST);
             for other in 0..node {
-                self.act(Deed::Release(node, other));
+                self.act(Deed::Join(node, other));
             }
         }
         // Every VIP has to be held in the end; one that is enabled stays as it is.
@@ -314,7 +385,7 @@ impl Run {
         let mut since = None;
         loop {
             self.step()?;
-            let now = self.now();
+            let now = self.now;
             let missing = self.missing();
             match (missing, since) {
                 (None, None) => since = Some(now),

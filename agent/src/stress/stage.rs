@@ -1,7 +1,7 @@
 //! The stage: what is true, whatever the nodes believe. Kernels, clocks, Azure and its roads, and the
 //! oracle, which is told of everything as it happens.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,16 +10,25 @@ use std::time::Duration;
 use azure_sim::{AdminCommand, ArmRequest};
 use tokio::sync::{Notify, oneshot};
 use vipfence_agent_core::{HeldVip, Spent};
-use vipfence_coordinator_core::{HttpFault, HttpId, HttpResult};
+use vipfence_coordinator_core::{Confirmed, HttpFault, HttpId, HttpResult};
 use vipfence_sim::azure::{Arrival, Azure, Waiting};
 use vipfence_sim::chance::Chance;
-use vipfence_sim::time::{At, MachineClocks, ms};
+use vipfence_sim::time::{At, MachineClocks, PauseSeen, ms};
 use vipfence_sim::{Happening, Judge, Kernel, Node, Truth, Violation, Who};
-use vipfence_types::{Clocks, Epoch, MoveId, NodeId, VipEpoch, VipName};
+use vipfence_types::{Clocks, Epoch, MoveId, NodeId, Term, VipEpoch, VipName};
 
 use crate::clock::ClockSource;
 use crate::node::NodeHandle;
 use crate::node::state::Remembered;
+
+use super::plan::Moment;
+
+/// How many quorum rounds are remembered: far more than a writer has under way.
+const ROUNDS_KEPT: usize = 64;
+
+/// So long after a pause at most the agent has looked at its clocks (half a second of running time,
+/// ADR 6), and its calls to the OS, which may hang, are done.
+const PAUSE_DEALT_WITH: At = ms(2_000);
 
 /// A process that runs on a node.
 pub(super) struct Running {
@@ -27,6 +36,23 @@ pub(super) struct Running {
     pub(super) handle: NodeHandle,
     /// Rung when an operator stops the agent cleanly.
     pub(super) stop: Arc<Notify>,
+}
+
+/// Why nothing runs on a machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Still {
+    /// The process is stopped; kernel and clocks go on.
+    Stopped,
+    /// The hypervisor keeps the whole machine from running. Two of its clocks show it later.
+    Paused,
+}
+
+/// Addresses whose lifetimes stood still with the machine: the exception of I1 (ADR 6).
+struct Excuse {
+    until: At,
+    /// Without this process nobody but the kernel takes them off.
+    process: Option<u64>,
+    addresses: BTreeSet<IpAddr>,
 }
 
 /// A machine: what outlives a process.
@@ -39,8 +65,16 @@ pub(super) struct Machine {
     pub(super) process: Option<Running>,
     /// The process has ended cleanly and waits to be taken away.
     pub(super) ended: bool,
+    /// Since when nothing runs on it, and why.
+    pub(super) still: Option<(At, Still)>,
+    excuse: Option<Excuse>,
     /// Nothing gets to Azure, nor back.
     pub(super) arm_cut: bool,
+    /// When its process was first seen in each term. A later process may be in an earlier term: what
+    /// was not flushed is gone.
+    terms: BTreeMap<Term, At>,
+    /// The quorum rounds of its process that were confirmed, the last ones.
+    rounds: VecDeque<(Clocks, Confirmed)>,
     /// The token, and until when it is good.
     token: Option<(String, At)>,
 }
@@ -67,6 +101,29 @@ impl HostClocks {
     }
 }
 
+impl Machine {
+    fn is_paused(&self) -> bool {
+        self.still.is_some_and(|(_, why)| why == Still::Paused)
+    }
+
+    fn excused(&self) -> Option<&Excuse> {
+        let process = self.process.as_ref().map(|process| process.who.process);
+        let now = self.clocks.now.load(Ordering::Relaxed);
+        self.excuse.as_ref().filter(|excuse| now < excuse.until || process != excuse.process)
+    }
+
+    fn counts_no_more_as_excused(&mut self, address: IpAddr) {
+        if let Some(excuse) = &mut self.excuse {
+            excuse.addresses.remove(&address);
+        }
+    }
+
+    /// Whether it was in a later term by then.
+    fn beyond(&self, term: Term, at: At) -> bool {
+        self.terms.iter().any(|(seen, since)| *seen > term && *since < at)
+    }
+}
+
 impl ClockSource for HostClocks {
     fn now(&self) -> Clocks {
         self.clocks().read(self.now.load(Ordering::Relaxed))
@@ -79,11 +136,13 @@ impl Node for Machine {
     }
 
     fn counts_as_having(&self, address: IpAddr) -> bool {
-        self.kernel.has(address)
+        let excused = self.excused().is_some_and(|excuse| excuse.addresses.contains(&address));
+        self.kernel.has(address) && !self.is_paused() && !excused
     }
 
     fn entitled(&self, _now: At) -> Vec<HeldVip> {
-        self.process.as_ref().map(|process| process.handle.view().held).unwrap_or_default()
+        let running = self.process.as_ref().filter(|_| !self.is_paused());
+        running.map(|process| process.handle.view().held).unwrap_or_default()
     }
 
     fn has_spent(&self, vip: &VipName, address: IpAddr, epoch: Epoch) -> bool {
@@ -91,7 +150,7 @@ impl Node for Machine {
     }
 
     fn is_excused(&self) -> bool {
-        false
+        self.excused().is_some()
     }
 }
 
@@ -110,6 +169,8 @@ pub(super) struct Stage {
     pub(super) calls_open: usize,
     /// What really happened, by how often.
     pub(super) happened: BTreeMap<&'static str, u64>,
+    /// What happened since the run last looked.
+    moments: BTreeSet<Moment>,
     processes: u64,
     /// Something is to be looked at by the oracle.
     changed: bool,
@@ -147,7 +208,11 @@ impl Stage {
             confirmed: Spent::default(),
             process: None,
             ended: false,
+            still: None,
+            excuse: None,
             arm_cut: false,
+            terms: BTreeMap::new(),
+            rounds: VecDeque::new(),
             token: None,
         };
         Self {
@@ -160,6 +225,7 @@ impl Stage {
             acknowledged: Vec::new(),
             calls_open: 0,
             happened: BTreeMap::new(),
+            moments: BTreeSet::new(),
             processes: 0,
             changed: false,
             order: 0,
@@ -175,6 +241,16 @@ impl Stage {
 
     pub(super) fn saw(&mut self, what: &'static str) {
         *self.happened.entry(what).or_default() += 1;
+    }
+
+    /// A moment that somebody may wait for.
+    pub(super) fn happens(&mut self, moment: Moment) {
+        self.moments.insert(moment);
+    }
+
+    /// What happened since the last look.
+    pub(super) fn moments(&mut self) -> BTreeSet<Moment> {
+        std::mem::take(&mut self.moments)
     }
 
     pub(super) fn note(&mut self, line: impl FnOnce() -> String) {
@@ -193,6 +269,8 @@ impl Stage {
     pub(super) fn begins(&mut self, node: usize) -> Who {
         self.processes += 1;
         let who = Who { node, process: self.processes };
+        self.nodes[node].rounds.clear();
+        self.nodes[node].terms.clear();
         let name = self.nodes[node].name.clone();
         self.note(|| format!("{name}: process {} begins", who.process));
         who
@@ -215,9 +293,45 @@ impl Stage {
         }
     }
 
+    /// A node knows of a term.
+    pub(super) fn knows_term(&mut self, node: usize, term: Term) {
+        let now = self.now();
+        self.nodes[node].terms.entry(term).or_insert(now);
+    }
+
+    /// I7: a quorum round of a process was confirmed. A round is what a majority says after its
+    /// beginning, and a node that was in a later term by then says nothing of the kind.
+    pub(super) fn rounded(&mut self, who: Who, began: (At, Clocks), round: Confirmed) {
+        self.saw("a quorum round was confirmed");
+        let (at, clocks) = began;
+        let beyond = self.nodes.iter().filter(|node| node.beyond(round.term, at)).count();
+        if self.nodes.len() - beyond <= self.nodes.len() / 2 {
+            let name = &self.nodes[who.node].name;
+            let what = format!(
+                "{name} has a quorum round of term {} that began at {at}, when {beyond} nodes were \
+                 in a later one",
+                round.term
+            );
+            self.blame(Violation { invariant: "I7", what });
+        }
+        let rounds = &mut self.nodes[who.node].rounds;
+        rounds.push_back((clocks, round));
+        if rounds.len() > ROUNDS_KEPT {
+            rounds.pop_front();
+        }
+    }
+
+    /// The rounds of the process that runs on a node.
+    pub(super) fn rounds(&self, who: Who) -> Vec<(Clocks, Confirmed)> {
+        self.nodes[who.node].rounds.iter().copied().collect()
+    }
+
     /// The oracle learns of something.
     pub(super) fn learn(&mut self, who: Who, what: Happening) {
         self.changed = true;
+        if let Happening::Applied { command: Some(command), .. } = &what {
+            self.moments.extend(Moment::of(&command.body));
+        }
         let now = self.now();
         let truth = Truth { now, machines: &self.nodes, azure: &self.azure.world };
         if let Err(violation) = self.judge.learn(&truth, who, what) {
@@ -245,12 +359,16 @@ impl Stage {
         let machine = &mut self.nodes[who.node];
         let mono = machine.clocks.mono();
         machine.kernel.set(mono, address, lifetime, &mut self.chance);
+        if machine.excused().is_none() {
+            machine.counts_no_more_as_excused(address);
+        }
         self.learn(who, Happening::Set { vip: vip.clone(), epoch, address });
     }
 
     /// An address is taken off an OS.
     pub(super) fn take_off(&mut self, who: Who, address: IpAddr) {
         if self.nodes[who.node].kernel.drop(address) {
+            self.nodes[who.node].counts_no_more_as_excused(address);
             self.learn(who, Happening::Dropped { address });
         }
     }
@@ -274,7 +392,38 @@ impl Stage {
     /// The machine loses power: its kernel forgets.
     pub(super) fn power_off(&mut self, node: usize) {
         self.nodes[node].kernel.clear();
+        self.nodes[node].excuse = None;
         self.judge.gone();
+    }
+
+    /// Nothing runs on a machine from now on.
+    pub(super) fn stands_still(&mut self, node: usize, why: Still) {
+        self.saw(match why {
+            Still::Stopped => "a process is stopped",
+            Still::Paused => "a machine is paused",
+        });
+        let now = self.now();
+        self.nodes[node].still = Some((now, why));
+        self.judge.gone();
+    }
+
+    /// It goes on; returns for how long its process has missed the monotonic clock.
+    pub(super) fn goes_on(&mut self, node: usize) -> Option<Duration> {
+        let now = self.now();
+        let machine = &mut self.nodes[node];
+        let (since, why) = machine.still.take()?;
+        self.changed = true;
+        self.judge.gone();
+        if why == Still::Stopped {
+            return Some(Duration::from_micros(now - since));
+        }
+        machine.clocks.clocks().resume(now, now - since, PauseSeen::Shown);
+        machine.excuse = Some(Excuse {
+            until: now + PAUSE_DEALT_WITH,
+            process: machine.process.as_ref().map(|process| process.who.process),
+            addresses: machine.kernel.all().collect(),
+        });
+        Some(Duration::ZERO)
     }
 
     // ---- Azure ----------------------------------------------------------------------------------
@@ -359,14 +508,20 @@ impl Stage {
     }
 
     fn expire(&mut self) {
+        let now = self.now();
         for node in 0..self.nodes.len() {
             let machine = &mut self.nodes[node];
             let mono = machine.clocks.mono();
-            if machine.kernel.next().is_none_or(|next| next > mono) {
+            if machine.excuse.as_ref().is_some_and(|excuse| excuse.until == now) {
+                self.judge.gone();
+                self.changed = true;
+            }
+            if machine.is_paused() || machine.kernel.next().is_none_or(|next| next > mono) {
                 continue;
             }
-            let alone = machine.process.is_none();
+            let alone = machine.process.is_none() || machine.still.is_some();
             for address in machine.kernel.expire(mono) {
+                self.nodes[node].counts_no_more_as_excused(address);
                 self.judge.gone();
                 let name = self.nodes[node].name.clone();
                 self.note(|| format!("{name}: the kernel drops {address}"));

@@ -1,12 +1,11 @@
 //! The oracle for worlds other than this one: the same invariants, fed from outside.
 //!
 //! Whoever drives real shells tells what happens, at the moment at which it happens, and shows the
-//! truth; the judge says what is violated. What it is not told it cannot see: quorum rounds (of I7)
-//! are taken for granted here.
+//! truth; the judge says what is violated. What it is not told it cannot see.
 
 use std::{net::IpAddr, sync::Arc};
 
-use vipfence_coordinator_core::{Applied, Command, HttpRequest, Registry};
+use vipfence_coordinator_core::{Applied, Command, Confirmed, HttpRequest, Registry};
 use vipfence_types::{Clocks, Epoch, MoveId, NodeId, Term, VipName};
 
 use crate::{
@@ -53,6 +52,9 @@ pub enum Happening {
         clocks: Clocks,
         /// The replicated state from which it was decided.
         state: Arc<Registry>,
+        /// The quorum rounds of this process that were confirmed by now, at least the last ones:
+        /// when each began, and what it confirmed.
+        rounds: Vec<(Clocks, Confirmed)>,
     },
     /// An address was set on the OS.
     Set {
@@ -152,8 +154,8 @@ fn fact_of(node: &NodeId, what: Happening) -> Fact {
         Happening::Leads { term } => {
             Fact::Leadership(Leadership { term, leader: Some(node.clone()), leading: true })
         }
-        Happening::Writes { request, clocks, state } => {
-            Fact::HandedOver(Box::new(HandedOver { request, clocks, rounds: None, state }))
+        Happening::Writes { request, clocks, state, rounds } => {
+            Fact::HandedOver(Box::new(HandedOver { request, clocks, rounds, state }))
         }
         Happening::Set { vip, epoch, address } => Fact::Set { vip, epoch, address },
         Happening::Dropped { address } => Fact::Dropped { address },

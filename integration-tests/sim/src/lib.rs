@@ -14,7 +14,7 @@
 //!              +----------- packets over Net, requests to Azure <---+
 //! ```
 //!
-//! What it does not show: the product's own shells (they run under turmoil and as real processes),
+//! What it does not show: the product's own shells (they run in `agent/src/stress` and as real processes),
 //! the time that code takes, and hardware.
 #![allow(
     clippy::missing_panics_doc,

@@ -42,14 +42,11 @@ impl Leaders {
         let Some(window) = handed.request.send_before else {
             return fail("without a window");
         };
-        let confirmed = handed.rounds.as_ref().is_none_or(|rounds| {
-            // What a writer takes as the beginning may lie before the round, never after it.
-            let of_its_term = |(began, round): &(Clocks, Confirmed)| {
-                !window.began.later_than(*began) && round.term == state.term
-            };
-            rounds.iter().rev().any(of_its_term)
-        });
-        if !confirmed {
+        // What a writer takes as the beginning may lie before the round, never after it.
+        let of_its_term = |(began, round): &(Clocks, Confirmed)| {
+            !window.began.later_than(*began) && round.term == state.term
+        };
+        if !handed.rounds.iter().rev().any(of_its_term) {
             return fail("without a quorum round of its term");
         }
         let window_us = u64::try_from(window.window.as_micros()).unwrap_or(u64::MAX);

@@ -50,7 +50,7 @@ impl Process {
         }
         let carried = azure::carried(&request, &token, self.me.number);
         if is_write {
-            let rounds = Some(self.rounds.iter().copied().collect());
+            let rounds = self.rounds.iter().copied().collect();
             let handed = HandedOver { request, clocks: host.now, rounds, state };
             out.facts.push(Fact::HandedOver(Box::new(handed)));
         }

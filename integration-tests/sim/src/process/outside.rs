@@ -87,9 +87,8 @@ pub(crate) struct HandedOver {
     pub(crate) request: HttpRequest,
     /// The clocks of the sender now.
     pub(crate) clocks: Clocks,
-    /// The quorum rounds of this process that were confirmed: when each began, and its term. None =
-    /// nobody could see them.
-    pub(crate) rounds: Option<Vec<(Clocks, core::Confirmed)>>,
+    /// The quorum rounds of this process that were confirmed: when each began, and its term.
+    pub(crate) rounds: Vec<(Clocks, core::Confirmed)>,
     /// The replicated state from which the sender decided it.
     pub(crate) state: Arc<core::Registry>,
 }

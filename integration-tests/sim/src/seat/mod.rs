@@ -3,7 +3,7 @@
 //! What surrounds openraft here says what the consensus shell of the product says (`propose`,
 //! `confirm_leadership`, the silence of a leader without a quorum, no vote of a voter without a
 //! log, no term led by two processes); the rules themselves are the shell's own, from
-//! `vipfence_coordinator_core`. The shell as a whole runs under turmoil, in other tests.
+//! `vipfence_coordinator_core`. The shell as a whole runs in other tests (`agent/src/stress`).
 
 mod disk;
 mod network;
