@@ -16,9 +16,17 @@ pub(super) struct StageKernel {
     pub(super) who: Who,
 }
 
+/// What a kernel is asked for.
+#[derive(Debug)]
+pub(super) enum Asked {
+    Add(Addition),
+    Remove(Vec<IpAddr>),
+}
+
 impl StageKernel {
     /// A call to the OS takes a moment, and sometimes too long; it may fail before it does anything.
-    async fn call(&self) -> Result<(), OsError> {
+    /// The kernel has it from the beginning: it does not wait for a process that is stopped meanwhile.
+    async fn call(&self, asked: Asked) -> Result<(), OsError> {
         let (wait, fails) = {
             let mut stage = self.stage.enter();
             let chance = &mut stage.chance;
@@ -27,37 +35,25 @@ impl StageKernel {
                 1..4 => chance.within(1, 20),
                 _ => 0,
             };
-            (wait, chance.one_in(100))
+            let fails = chance.one_in(100);
+            stage.nodes[self.who.node].in_kernel = (!fails).then_some((self.who, asked));
+            (wait, fails)
         };
         if wait > 0 {
             tokio::time::sleep(Duration::from_millis(wait)).await;
         }
+        self.stage.enter().kernel_does(self.who.node);
         if fails { Err(OsError { problem: "as it was drawn".to_owned() }) } else { Ok(()) }
     }
 }
 
 impl AddressDriver for StageKernel {
     fn add(&self, addition: Addition) -> BoxFuture<'_, Result<(), OsError>> {
-        Box::pin(async move {
-            self.call().await?;
-            let mut stage = self.stage.enter();
-            for one in &addition.addresses {
-                let under = (&addition.vip, addition.epoch);
-                stage.set(self.who, under, one.address, addition.lifetime);
-            }
-            Ok(())
-        })
+        Box::pin(self.call(Asked::Add(addition)))
     }
 
     fn remove(&self, addresses: Vec<IpAddr>) -> BoxFuture<'_, Result<(), OsError>> {
-        Box::pin(async move {
-            self.call().await?;
-            let mut stage = self.stage.enter();
-            for address in addresses {
-                stage.take_off(self.who, address);
-            }
-            Ok(())
-        })
+        Box::pin(self.call(Asked::Remove(addresses)))
     }
 
     fn found(&self) -> BoxFuture<'_, Result<Vec<Found>, OsError>> {

@@ -22,10 +22,10 @@
 //! that is paused stands still with its kernel: address lifetimes, timers and the monotonic clocks
 //! find no time passed, the boot and the wall clock show it. What reaches either waits. Then I1 makes
 //! the exception of ADR 6, for two seconds, and for the kernel's lifetimes where the agent has died. Not
-//! here: pauses that no clock shows, and a stop in the middle of a step, between two instructions: a
-//! process stands still where it waits for something. What it gives to the kernel, the disk or the
-//! network is given at once, and what waits in between (a call to the OS, the way to Azure) is where
-//! stops fall.
+//! here: pauses that no clock shows, and a stop between two instructions. A process stands still where
+//! it waits for something: for a timer, a message, a disk, for its turn on the way to Azure. What it
+//! has handed to its kernel the kernel does; a stop between the agent's last look at its clocks and the
+//! call that adds an address could leave that address there, after the stop, until the next look.
 //!
 //! Of the oracle everything runs, at the moment at which something happens: I1 at each change of a
 //! kernel; I2, I3 and I8 by Azure's journal, the log and the writes; I4; I5; I6 after the faults; I7 by
@@ -44,7 +44,7 @@
 //! VIPFENCE_STRESS_SEEDS=100    cargo test -p vipfence --bins stress -- --nocapture     seeds 1 to 100
 //! VIPFENCE_STRESS_SEEDS=17..18 cargo test -p vipfence --bins stress -- --nocapture     seed 17, in words
 //! VIPFENCE_STRESS_SEEDS=4 VIPFENCE_STRESS_RULES=NoSeal,NoRecommit \
-//!     cargo test -p vipfence --bins which_broken -- --ignored --nocapture    rules that are broken
+//!     cargo test -p vipfence --bins which_of_all -- --ignored --nocapture    rules that are broken
 //! ```
 
 mod arm;
@@ -76,7 +76,7 @@ fn seeds() -> std::ops::Range<u64> {
 
 #[test]
 #[ignore = "an hour: which of all broken rules the stress notices, and in how many seeds"]
-fn which_broken_rules_are_noticed() {
+fn which_of_all_broken_rules_are_noticed() {
     let seeds = seeds();
     let asked = std::env::var("VIPFENCE_STRESS_RULES").unwrap_or_default();
     let asked: Vec<&str> = asked.split(',').filter(|name| !name.is_empty()).collect();
@@ -87,21 +87,25 @@ fn which_broken_rules_are_noticed() {
     }
 }
 
-/// Rules that are broken on purpose, one fence of each kind, and within how many seeds the stress must
-/// notice: several times as many as it takes.
-const BROKEN: &[(Mutation, u64)] = &[
-    (Mutation::NoRoundBeforeWrite, 3),
-    (Mutation::NoRoundBeforeAnswer, 4),
-    (Mutation::WaitSkippedAfterElection, 6),
-    (Mutation::HeldBeforeAdd, 4),
-    (Mutation::AttachBeforeDetach, 4),
+/// Rules that are broken on purpose, each of them another fence.
+const BROKEN: &[Mutation] = &[
+    Mutation::NoRoundBeforeWrite,
+    Mutation::NoRoundBeforeAnswer,
+    Mutation::WaitSkippedAfterElection,
+    Mutation::HeldBeforeAdd,
+    Mutation::AttachBeforeDetach,
 ];
 
+/// Within so many seeds each must be noticed. It takes three on average, the worst of them; since a
+/// seed does not give the same run twice, there is room.
+const SEEDS_TO_NOTICE: u64 = 16;
+
 #[test]
-fn a_broken_rule_is_noticed_within_a_few_seeds() {
+fn the_rules_that_are_broken_on_purpose_are_noticed() {
     let mut missed = Vec::new();
-    for (rule, seeds) in BROKEN {
-        let noticed = (1..=*seeds).find_map(|seed| Some((seed, run::broken(seed, *rule)?)));
+    for rule in BROKEN {
+        let noticed =
+            (1..=SEEDS_TO_NOTICE).find_map(|seed| Some((seed, run::broken(seed, *rule)?)));
         match noticed {
             Some((seed, violation)) => eprintln!("{rule:?}: seed {seed}: {violation}"),
             None => missed.push(rule),

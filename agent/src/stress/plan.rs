@@ -191,7 +191,7 @@ impl Draw {
         for vip in 0..self.vips {
             self.deeds.push((secs(2), Deed::Ask(Ask::Create(vip))));
         }
-        let mut at = CALM;
+        let mut at = self.first_scene();
         while at < self.until {
             at += self.chance.within(ms(200), secs(6));
             at = self.scene(at);
@@ -207,6 +207,17 @@ impl Draw {
             let at = self.chance.within(CALM, self.until);
             self.ask(at);
         }
+    }
+
+    /// While everything is well a holder is out of reach for longer than a lease, and lives: nothing
+    /// but the wait for its lease keeps the next one from it. Returns when it is over.
+    fn first_scene(&mut self) -> At {
+        let at = CALM + self.chance.within(0, secs(1));
+        let span = self.chance.within(self.lease, 2 * self.lease);
+        let blow = *self.chance.pick(&[Blow::Isolate, Blow::Isolate, Blow::Stop]);
+        let holder = Whom::Holder(self.chance.index(self.vips));
+        self.deeds.push((at, Deed::Strike(holder, blow, span)));
+        at + span
     }
 
     /// A scene that begins now; returns when the next one may begin.

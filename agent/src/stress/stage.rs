@@ -21,6 +21,7 @@ use crate::clock::ClockSource;
 use crate::node::NodeHandle;
 use crate::node::state::Remembered;
 
+use super::kernel::Asked;
 use super::plan::Moment;
 
 /// How many quorum rounds are remembered: far more than a writer has under way.
@@ -68,6 +69,8 @@ pub(super) struct Machine {
     /// Since when nothing runs on it, and why.
     pub(super) still: Option<(At, Still)>,
     excuse: Option<Excuse>,
+    /// What its kernel was asked for and has not done yet, and by whom.
+    pub(super) in_kernel: Option<(Who, Asked)>,
     /// Nothing gets to Azure, nor back.
     pub(super) arm_cut: bool,
     /// When its process was first seen in each term. A later process may be in an earlier term: what
@@ -210,6 +213,7 @@ impl Stage {
             ended: false,
             still: None,
             excuse: None,
+            in_kernel: None,
             arm_cut: false,
             terms: BTreeMap::new(),
             rounds: VecDeque::new(),
@@ -348,8 +352,24 @@ impl Stage {
         self.changed = false;
     }
 
+    /// A kernel does what it was asked for.
+    pub(super) fn kernel_does(&mut self, node: usize) {
+        match self.nodes[node].in_kernel.take() {
+            Some((who, Asked::Add(addition))) => {
+                for one in &addition.addresses {
+                    let under = (&addition.vip, addition.epoch);
+                    self.set(who, under, one.address, addition.lifetime);
+                }
+            }
+            Some((who, Asked::Remove(addresses))) => {
+                addresses.into_iter().for_each(|address| self.take_off(who, address));
+            }
+            None => {}
+        }
+    }
+
     /// An address is put on an OS.
-    pub(super) fn set(
+    fn set(
         &mut self,
         who: Who,
         (vip, epoch): (&VipName, Epoch),
@@ -366,7 +386,7 @@ impl Stage {
     }
 
     /// An address is taken off an OS.
-    pub(super) fn take_off(&mut self, who: Who, address: IpAddr) {
+    fn take_off(&mut self, who: Who, address: IpAddr) {
         if self.nodes[who.node].kernel.drop(address) {
             self.nodes[who.node].counts_no_more_as_excused(address);
             self.learn(who, Happening::Dropped { address });
@@ -384,6 +404,7 @@ impl Stage {
     pub(super) fn gone(&mut self, node: usize) {
         let machine = &mut self.nodes[node];
         machine.ended = false;
+        machine.in_kernel = None;
         if let Some(process) = machine.process.take() {
             self.judge.ended(process.who.process);
         }
@@ -402,6 +423,9 @@ impl Stage {
             Still::Stopped => "a process is stopped",
             Still::Paused => "a machine is paused",
         });
+        if why == Still::Stopped {
+            self.kernel_does(node);
+        }
         let now = self.now();
         self.nodes[node].still = Some((now, why));
         self.judge.gone();
