@@ -48,7 +48,8 @@ pub(super) enum Still {
     Paused,
 }
 
-/// Addresses whose lifetimes stood still with the machine: the exception of I1 (ADR 6).
+/// Addresses whose lifetimes stood still with the machine, or that its kernel was just putting up: the
+/// exception of I1 (ADR 6).
 struct Excuse {
     until: At,
     /// Without this process nobody but the kernel takes them off.
@@ -376,10 +377,13 @@ impl Stage {
         address: IpAddr,
         lifetime: Duration,
     ) {
+        let now = self.now();
         let machine = &mut self.nodes[who.node];
         let mono = machine.clocks.mono();
         machine.kernel.set(mono, address, lifetime, &mut self.chance);
-        if machine.excused().is_none() {
+        // Within the time of grace it may still be what was asked for before the pause.
+        let grace = machine.excuse.as_ref();
+        if grace.is_some_and(|grace| now >= grace.until || grace.process != Some(who.process)) {
             machine.counts_no_more_as_excused(address);
         }
         self.learn(who, Happening::Set { vip: vip.clone(), epoch, address });
@@ -442,10 +446,14 @@ impl Stage {
             return Some(Duration::from_micros(now - since));
         }
         machine.clocks.clocks().resume(now, now - since, PauseSeen::Shown);
+        let mut addresses: BTreeSet<IpAddr> = machine.kernel.all().collect();
+        if let Some((_, Asked::Add(addition))) = &machine.in_kernel {
+            addresses.extend(addition.addresses.iter().map(|one| one.address));
+        }
         machine.excuse = Some(Excuse {
             until: now + PAUSE_DEALT_WITH,
             process: machine.process.as_ref().map(|process| process.who.process),
-            addresses: machine.kernel.all().collect(),
+            addresses,
         });
         Some(Duration::ZERO)
     }
