@@ -3,6 +3,7 @@
 
 mod arm;
 mod asks;
+mod batch;
 mod bench;
 mod drift;
 mod failover;

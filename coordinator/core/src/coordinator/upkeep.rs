@@ -142,6 +142,8 @@ impl Coordinator {
         let mut wants: BTreeMap<NicId, BTreeMap<IpAddr, Want>> = BTreeMap::new();
         let mut seals: BTreeMap<NicId, BTreeMap<VipName, Revision>> = BTreeMap::new();
         let mut reads: BTreeMap<NicId, (Clocks, Urgency)> = BTreeMap::new();
+        let mut coming: BTreeSet<NicId> = BTreeSet::new();
+        let mut not_freed: BTreeMap<NicId, BTreeSet<IpAddr>> = BTreeMap::new();
         for (vip, record) in &state.vips {
             let decision = self.mover.plan(self.now, &state, record, &self.nics);
             for (place, want) in decision.wants.iter().cloned() {
@@ -149,6 +151,10 @@ impl Coordinator {
             }
             for nic in &decision.seals {
                 seals.entry(nic.clone()).or_default().insert(vip.clone(), record.azure_phase);
+            }
+            coming.extend(decision.coming.iter().cloned());
+            for place in &decision.not_freed {
+                not_freed.entry(place.nic.clone()).or_default().insert(place.address);
             }
             let waits = if record.open.is_some() { Urgency::Move } else { Urgency::Upkeep };
             for (nic, since) in &decision.reads {
@@ -173,6 +179,7 @@ impl Coordinator {
             let (wants, seals) =
                 (wants.remove(nic).unwrap_or_default(), seals.remove(nic).unwrap_or_default());
             writer.want(wants, seals, self.now);
+            writer.expect(coming.contains(nic), not_freed.remove(nic).unwrap_or_default());
             let (since, urgency) = reads.remove(nic).unzip();
             writer.read_after(since, urgency.unwrap_or(Urgency::Move));
         }

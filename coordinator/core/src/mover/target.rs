@@ -162,13 +162,8 @@ fn suits(
     place: &Place,
     document: &NicDocument,
 ) -> Result<Option<Value>, String> {
-    let edit = crate::nic::Edit::Attach {
-        address: place.address,
-        name: record.config_name(place.address),
-        found: Value::Null,
-    };
-    match document.edited(&[edit]) {
-        Ok(_) => Ok(document.found(place.address)),
+    match document.could_attach(place.address, &record.config_name(place.address)) {
+        Ok(()) => Ok(document.found(place.address)),
         Err(refused) => Err(format!("NIC {}: {refused}", place.nic.name())),
     }
 }

@@ -5,6 +5,7 @@
 //! here, before anything is sent.
 
 use core::net::IpAddr;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::{Map, Value, json};
 use vipfence_types::Mutation;
@@ -114,9 +115,49 @@ const OWN_PROPERTIES: [&str; 8] = [
     SECURITY_GROUPS,
 ];
 
-/// A NIC document.
+/// A NIC document. A clone is cheap, and so is looking an address up: with 250 VIPs on a NIC both
+/// are done for each of them after every input.
 #[derive(Clone, Debug, PartialEq)]
-pub struct NicDocument(Value);
+pub struct NicDocument(Arc<Indexed>);
+
+/// A document and where things are in its list of ipConfigurations: the first of each.
+#[derive(Clone, Debug, PartialEq)]
+struct Indexed {
+    value: Value,
+    addresses: BTreeMap<IpAddr, usize>,
+    /// In lower case.
+    names: BTreeMap<String, usize>,
+}
+
+impl Indexed {
+    fn new(value: Value) -> Self {
+        let (mut addresses, mut names) = (BTreeMap::new(), BTreeMap::new());
+        for (at, config) in list(&value).iter().map(read_config).enumerate() {
+            if let Some(address) = config.address {
+                addresses.entry(address).or_insert(at);
+            }
+            names.entry(config.name.to_ascii_lowercase()).or_insert(at);
+        }
+        Self { value, addresses, names }
+    }
+
+    /// Adds an ipConfiguration at the end, of an address and a name that are not there yet.
+    fn push(&mut self, address: IpAddr, name: &str, config: Value) {
+        let at = list(&self.value).len();
+        if let Some(Value::Array(configs)) = self.value.pointer_mut(CONFIGS) {
+            configs.push(config);
+            self.addresses.insert(address, at);
+            self.names.insert(name.to_ascii_lowercase(), at);
+        }
+    }
+}
+
+const CONFIGS: &str = "/properties/ipConfigurations";
+
+fn list(document: &Value) -> &[Value] {
+    let configs = document.pointer(CONFIGS).and_then(Value::as_array);
+    configs.map(Vec::as_slice).unwrap_or_default()
+}
 
 impl NicDocument {
     /// The most private addresses on a NIC (Azure's published limit).
@@ -132,7 +173,7 @@ impl NicDocument {
     /// Names what is missing.
     pub fn new(document: Value) -> Result<Self, Malformed> {
         let has_tag = document.get("etag").is_some_and(Value::is_string);
-        let configs = document.pointer("/properties/ipConfigurations");
+        let configs = document.pointer(CONFIGS);
         if !has_tag {
             return Err(Malformed("it has no etag"));
         }
@@ -142,25 +183,25 @@ impl NicDocument {
         if !is_shallow(&document, Self::MAX_DEPTH) {
             return Err(Malformed("it is nested too deeply"));
         }
-        Ok(Self(document))
+        Ok(Self(Arc::new(Indexed::new(document))))
     }
 
     /// The document itself.
     #[must_use]
     pub fn value(&self) -> &Value {
-        &self.0
+        &self.0.value
     }
 
     /// The ETag, in the form that `If-Match` takes.
     #[must_use]
     pub fn etag(&self) -> &str {
-        self.0.get("etag").and_then(Value::as_str).unwrap_or_default()
+        self.0.value.get("etag").and_then(Value::as_str).unwrap_or_default()
     }
 
     /// The provisioning state of the NIC.
     #[must_use]
     pub fn provisioning(&self) -> Provisioning {
-        Provisioning::read(self.0.get("properties"))
+        Provisioning::read(self.0.value.get("properties"))
     }
 
     /// Whether the NIC, and its ipConfiguration of this address if there is one, are done. Other
@@ -173,14 +214,17 @@ impl NicDocument {
 
     /// The ipConfigurations, in the document's order.
     pub fn configs(&self) -> impl Iterator<Item = IpConfig<'_>> {
-        let configs = self.0.pointer("/properties/ipConfigurations").and_then(Value::as_array);
-        configs.map(Vec::as_slice).unwrap_or_default().iter().map(read_config)
+        list(&self.0.value).iter().map(read_config)
     }
 
     /// The ipConfiguration that has an address.
     #[must_use]
     pub fn find(&self, address: IpAddr) -> Option<IpConfig<'_>> {
-        self.configs().find(|config| config.address == Some(address))
+        self.at(*self.0.addresses.get(&address)?)
+    }
+
+    fn at(&self, index: usize) -> Option<IpConfig<'_>> {
+        list(&self.0.value).get(index).map(read_config)
     }
 
     /// The id of the subnet of the primary ipConfiguration.
@@ -221,10 +265,10 @@ impl NicDocument {
     pub fn edited(&self, edits: &[Edit]) -> Result<Value, EditRefused> {
         let mut next = self.clone();
         for edit in edits {
-            next = match edit {
-                Edit::Attach { address, name, found } => next.attached(*address, name, found)?,
-                Edit::Detach { address } => next.detached(*address)?,
-            };
+            match edit {
+                Edit::Attach { address, name, found } => next.attach(*address, name, found)?,
+                Edit::Detach { address } => next.detach(*address)?,
+            }
         }
         if Mutation::NicFromModel.is_on() {
             next.keep_what_is_modelled();
@@ -232,39 +276,52 @@ impl NicDocument {
         if Mutation::PrimaryDropped.is_on() {
             next.retain_configs(|config| !config.primary);
         }
-        Ok(next.0)
+        Ok(Arc::unwrap_or_clone(next.0).value)
+    }
+
+    /// Whether an address could be attached under a name, without making the edit.
+    ///
+    /// # Errors
+    /// Names what would be touched that is not ours.
+    pub fn could_attach(&self, address: IpAddr, name: &str) -> Result<(), EditRefused> {
+        self.attachable(address, name).map(|_| ())
     }
 
     /// A fault: only the fields that this module looks at are left.
     fn keep_what_is_modelled(&mut self) {
-        if let Some(Value::Object(properties)) = self.0.get_mut("properties") {
+        let document = Arc::make_mut(&mut self.0);
+        if let Some(Value::Object(properties)) = document.value.get_mut("properties") {
             properties.retain(|key, _| key == "ipConfigurations" || key == "provisioningState");
         }
     }
 
     fn retain_configs(&mut self, keep: impl Fn(&IpConfig<'_>) -> bool) {
-        if let Some(Value::Array(configs)) = self.0.pointer_mut("/properties/ipConfigurations") {
+        let mut value = self.0.value.clone();
+        if let Some(Value::Array(configs)) = value.pointer_mut(CONFIGS) {
             configs.retain(|config| keep(&read_config(config)));
         }
+        self.0 = Arc::new(Indexed::new(value));
     }
 
-    fn attached(&self, address: IpAddr, name: &str, found: &Value) -> Result<Self, EditRefused> {
+    /// The subnet to attach an address in; none = it stands there already.
+    fn attachable(&self, address: IpAddr, name: &str) -> Result<Option<&str>, EditRefused> {
         if let Some(config) = self.find(address) {
-            return if config.primary {
-                Err(EditRefused::Primary(address))
-            } else {
-                Ok(self.clone())
-            };
+            return if config.primary { Err(EditRefused::Primary(address)) } else { Ok(None) };
         }
-        if let Some(other) = self.configs().find(|config| config.name.eq_ignore_ascii_case(name)) {
+        let named = self.0.names.get(&name.to_ascii_lowercase());
+        if let Some(other) = named.and_then(|at| self.at(*at)) {
             let address = other.address.map_or("none".to_owned(), |known| known.to_string());
             return Err(EditRefused::NameTaken { name: name.to_owned(), address });
         }
-        let count = self.configs().count();
+        let count = list(&self.0.value).len();
         if count >= Self::MAX_ADDRESSES {
             return Err(EditRefused::Full(count));
         }
-        let subnet = self.subnet().ok_or(EditRefused::NoSubnet)?;
+        self.subnet().map(Some).ok_or(EditRefused::NoSubnet)
+    }
+
+    fn attach(&mut self, address: IpAddr, name: &str, found: &Value) -> Result<(), EditRefused> {
+        let Some(subnet) = self.attachable(address, name)? else { return Ok(()) };
         let version = if address.is_ipv4() { "IPv4" } else { "IPv6" };
         let mut properties: Map<String, Value> = found.as_object().cloned().unwrap_or_default();
         properties.insert("privateIPAddress".into(), json!(address.to_string()));
@@ -278,35 +335,32 @@ impl NicDocument {
             properties.insert(SECURITY_GROUPS.into(), groups.clone());
         }
         let config = json!({ "name": name, "properties": properties });
-        let mut next = self.0.clone();
-        if let Some(Value::Array(configs)) = next.pointer_mut("/properties/ipConfigurations") {
-            configs.push(config);
-        }
-        Ok(Self(next))
+        Arc::make_mut(&mut self.0).push(address, name, config);
+        Ok(())
     }
 
-    fn detached(&self, address: IpAddr) -> Result<Self, EditRefused> {
+    fn detach(&mut self, address: IpAddr) -> Result<(), EditRefused> {
         // Azure would not list an address twice. Should it, all of them go or none.
         let here = || self.configs().filter(|config| config.address == Some(address));
         let count = here().count();
         if count == 0 {
-            return Ok(self.clone());
+            return Ok(());
         }
-        if self.configs().count() <= count {
+        if list(&self.0.value).len() <= count {
             return Err(EditRefused::WouldBeEmpty);
         }
         if here().any(|config| config.primary) {
             return Err(EditRefused::Primary(address));
         }
-        let mut next = self.clone();
-        next.retain_configs(|known| known.address != Some(address));
-        Ok(next)
+        self.retain_configs(|known| known.address != Some(address));
+        Ok(())
     }
 
     /// All tags, with ours set: the body of a seal.
     #[must_use]
     pub fn tags_with(&self, key: &str, value: &str) -> Value {
-        let mut tags = self.0.get("tags").and_then(Value::as_object).cloned().unwrap_or_default();
+        let mut tags =
+            self.0.value.get("tags").and_then(Value::as_object).cloned().unwrap_or_default();
         tags.insert(key.to_owned(), json!(value));
         json!({ "tags": tags })
     }
@@ -314,7 +368,7 @@ impl NicDocument {
     /// The whole document with our tag set: a seal where a tag PATCH does not change the ETag.
     #[must_use]
     pub fn with_tag(&self, key: &str, value: &str) -> Value {
-        let mut next = self.0.clone();
+        let mut next = self.0.value.clone();
         if let (Some(document), Some(tags)) =
             (next.as_object_mut(), self.tags_with(key, value).get("tags"))
         {
@@ -326,11 +380,7 @@ impl NicDocument {
     /// What an edited document changes in this one, as a JSON patch (RFC 6902).
     #[must_use]
     pub fn patch_to(&self, edited: &Value) -> Value {
-        let path = "/properties/ipConfigurations";
-        let list = |value: &Value| {
-            value.pointer(path).and_then(Value::as_array).cloned().unwrap_or_default()
-        };
-        let (before, after) = (list(&self.0), list(edited));
+        let (path, before, after) = (CONFIGS, list(&self.0.value), list(edited));
         // From the back, so that earlier indexes stay true.
         let removed = before.iter().enumerate().rev().filter(|(_, known)| !after.contains(known));
         let removed =
@@ -409,7 +459,8 @@ mod tests {
             "privateIPAddressVersion": "IPv4", "primary": false,
             "subnet": {"id": "/vnet/subnets/a"}}});
         assert_eq!(added, Some(expected));
-        let undone = NicDocument(after).edited(&[Edit::Detach { address: vip() }]);
+        let after = NicDocument::new(after).expect("a NIC");
+        let undone = after.edited(&[Edit::Detach { address: vip() }]);
         assert_eq!(undone.as_ref(), Ok(before.value()));
     }
 
@@ -546,8 +597,8 @@ mod tests {
 
     #[test]
     fn a_state_of_a_later_version_counts_as_not_settled() {
-        let mut value = document(&[]).0;
+        let mut value = document(&[]).value().clone();
         *value.pointer_mut("/properties/provisioningState").expect("there") = json!("Pondering");
-        assert!(!NicDocument(value).is_settled(vip()));
+        assert!(!NicDocument::new(value).expect("a NIC").is_settled(vip()));
     }
 }

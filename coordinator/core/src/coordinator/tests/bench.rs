@@ -551,11 +551,12 @@ impl Bench {
     fn apply(&mut self, machine: usize, command: &Command) -> (u64, Applied) {
         let applied = self.log.apply(self.machines[machine].term, command);
         self.index += 1;
-        if let Body::Step { step, .. } = &command.body {
+        if let Body::Step { vip, step, .. } = &command.body {
             if !matches!(applied, Applied::Refused(_)) {
                 self.saw_now(told(step));
             }
-            if matches!((step, &applied), (Step::Held { .. }, Applied::Done)) {
+            let held = matches!((step, &applied), (Step::Held { .. }, Applied::Done));
+            if held && *vip == demo() {
                 self.held_at = Some(self.now);
                 self.check_held();
             }

@@ -14,7 +14,7 @@ mod rest;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
-use vipfence_types::{Clocks, Mutation, NicId, NodeId};
+use vipfence_types::{Clocks, Mutation, NicId, NodeId, Release};
 
 use super::{Check, Lead, Mover};
 use crate::{
@@ -37,6 +37,10 @@ pub(crate) struct Decision {
     pub(crate) blocked: String,
     /// When it is tried again.
     pub(crate) next_attempt: Option<Clocks>,
+    /// NICs that will be written for this VIP as soon as what is under way is committed or read.
+    pub(crate) coming: BTreeSet<NicId>,
+    /// Attaches that are tried while Azure may still have the address elsewhere.
+    pub(crate) not_freed: Vec<Place>,
     /// Refused attaches that are worth trying at once.
     pub(crate) kicks: Vec<Place>,
     /// A target that turned out not to be able to take the VIP.
@@ -120,7 +124,13 @@ impl Facts<'_> {
                     return;
                 }
                 self.grant_track(record, open, &checked, decision);
+                // What Azure waits for is told apart from what the grant waits for.
+                let said = (core::mem::take(&mut decision.blocked), decision.next_attempt.take());
                 self.azure_track(record, open, target, &checked, since, decision);
+                self.foresee(record, target, decision);
+                if !said.0.is_empty() {
+                    (decision.blocked, decision.next_attempt) = said;
+                }
                 self.arrival(record, open, target, decision);
             }
             Intent::Disabled | Intent::Deleted => {
@@ -131,6 +141,41 @@ impl Facts<'_> {
                     decision,
                 );
                 self.taken_down(record, decision);
+            }
+        }
+    }
+
+    /// Which NICs a move that nothing hinders is about to want written.
+    fn foresee(&self, record: &VipRecord, target: &NodeId, decision: &mut Decision) {
+        if !decision.blocked.is_empty() {
+            return;
+        }
+        let places = self.state.nodes.get(target).map(|node| node.places(&record.spec));
+        let Some(Ok(to)) = places else { return };
+        let nics = |places: &BTreeSet<Place>| -> BTreeSet<NicId> {
+            places.iter().map(|place| place.nic.clone()).collect()
+        };
+        match &record.azure {
+            // Services that stop first may take their time.
+            AzureTrack::Attached { node, .. }
+                if record.spec.release == Release::Early
+                    && node != target
+                    && record.grant.renewed().is_some() => {}
+            AzureTrack::Attached { at, .. } => {
+                decision.coming = nics(&at.difference(&to).cloned().collect());
+            }
+            AzureTrack::Detached => decision.coming = nics(&to),
+            AzureTrack::Detaching { from } => {
+                if from.difference(&to).all(|place| self.detach_accepted(record, place)) {
+                    decision.coming = nics(&to);
+                }
+            }
+            AzureTrack::Attaching { to, from, .. } => {
+                let unread = |place: &&Place| {
+                    let same = |other: &&Place| other.address == place.address;
+                    from.iter().filter(same).any(|other| self.lists(other) != Some(false))
+                };
+                decision.not_freed = to.iter().filter(unread).cloned().collect();
             }
         }
     }

@@ -63,6 +63,9 @@ impl Facts<'_> {
         cause: Cause,
         decision: &mut Decision,
     ) {
+        if to.is_some() && to.as_ref() != record.holder() {
+            decision.coming = record.azure.places().into_iter().map(|place| place.nic).collect();
+        }
         let caller = format!("leader {}", self.mover.me);
         decision.step.get_or_insert(Body::StartMove {
             vip: record.name.clone(),

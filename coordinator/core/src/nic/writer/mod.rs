@@ -21,7 +21,7 @@ mod pauses;
 mod sending;
 
 use core::{net::IpAddr, time::Duration};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 use vipfence_types::{Clocks, Mutation, NicId, Revision, Term, VipName};
@@ -49,6 +49,10 @@ const RETRY_MAX: Duration = Duration::from_secs(30);
 /// Reads are cheap, and a failover waits for one.
 const READ_RETRY_MAX: Duration = Duration::from_secs(5);
 const ATTACH_RETRY_MAX: Duration = Duration::from_secs(5);
+/// A write waits for VIPs that are about to join it while their number grows: so long after the
+/// last of them, and so long in all. Missing it costs a VIP a whole operation.
+const GATHER_QUIET: Duration = Duration::from_millis(500);
+const GATHER_MOST: Duration = Duration::from_secs(5);
 
 /// What a NicWriter needs to know once.
 #[derive(Clone, Debug)]
@@ -156,6 +160,15 @@ struct Read {
     asked_at: Clocks,
 }
 
+/// A write that waits for VIPs that are about to join it.
+#[derive(Clone, Copy, Debug)]
+struct Gathering {
+    began: Clocks,
+    /// When its number of addresses changed last.
+    grew: Clocks,
+    items: usize,
+}
+
 /// A problem and when to try again.
 #[derive(Clone, Debug)]
 struct Paused {
@@ -217,6 +230,11 @@ pub(crate) struct NicWriter {
     batch: usize,
     /// Problems since they were last taken, each as often as it was met.
     met: Vec<ProblemKind>,
+    /// Other VIPs are about to want something of this NIC.
+    more_to_come: bool,
+    gathering: Option<Gathering>,
+    /// Addresses wanted here that Azure may not have taken off another NIC yet.
+    not_freed: BTreeSet<IpAddr>,
     /// A fault: the beginning of a quorum round that serves the write after the next read.
     confirmed_before_get: Option<Clocks>,
 }
@@ -252,6 +270,9 @@ impl NicWriter {
             seals_sent: 0,
             batch: usize::MAX,
             met: vec![],
+            more_to_come: false,
+            gathering: None,
+            not_freed: BTreeSet::new(),
             confirmed_before_get: None,
         }
     }
@@ -293,6 +314,13 @@ impl NicWriter {
     pub(crate) fn read_after(&mut self, since: Option<Clocks>, urgency: Urgency) {
         self.read_since = since;
         self.read_for = urgency;
+    }
+
+    /// What else is known of the wants: whether more of them are about to come, and which of the
+    /// addresses Azure may not have taken off another NIC yet.
+    pub(crate) fn expect(&mut self, more_to_come: bool, not_freed: BTreeSet<IpAddr>) {
+        self.more_to_come = more_to_come;
+        self.not_freed = not_freed;
     }
 
     /// Follows the operation that an earlier leader committed, for one of the VIPs that it serves.

@@ -18,6 +18,9 @@ impl NicWriter {
     /// one; where none is named, the batch is halved (H15). Until the search is over it goes on at
     /// a steady pace. The problem of its pauses is of a kind by which no target has failed: nobody
     /// is known to be at fault.
+    ///
+    /// Where Azure has not let go of an address that a detach still takes off elsewhere, that is
+    /// so for all that travel with it: they wait together, and one refused PUT is enough to learn it.
     pub(super) fn blame(
         &mut self,
         now: Clocks,
@@ -37,13 +40,17 @@ impl NicWriter {
             return;
         }
         let error = AzureError::read(&answer.body);
-        let named: Vec<(&IpAddr, &Want)> = items
+        let mut named: Vec<(&IpAddr, &Want)> = items
             .iter()
             .filter(|(address, want)| match &want.presence {
                 Presence::Present { name, .. } => error.names(**address, name),
                 Presence::Absent => error.names(**address, ""),
             })
             .collect();
+        let taken = problem.kind != ProblemKind::Refused;
+        if taken && named.iter().any(|(address, _)| self.not_freed.contains(address)) {
+            named = items.iter().filter(|(address, _)| self.not_freed.contains(address)).collect();
+        }
         let blamed = if !named.is_empty() {
             named
         } else if items.len() == 1 {

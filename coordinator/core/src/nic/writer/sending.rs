@@ -3,10 +3,12 @@
 use core::net::IpAddr;
 use std::collections::BTreeMap;
 
+use serde_json::Value;
 use vipfence_types::{Clocks, Mutation, VipName};
 
 use super::{
-    Activity, NicEffect, NicWriter, Paused, Plan, Presence, Read, TAG, Want, pauses::pace,
+    Activity, GATHER_MOST, GATHER_QUIET, Gathering, NicEffect, NicWriter, Paused, Plan, Presence,
+    Read, TAG, Want, pauses::pace,
 };
 use crate::{
     nic::{
@@ -64,6 +66,9 @@ impl NicWriter {
             }
             return;
         };
+        if self.gathers(now, &plan) {
+            return;
+        }
         let urgency = self.urgency_of(&plan);
         if !self.affords(now, budget, Class::Write, urgency) {
             return;
@@ -198,7 +203,7 @@ impl NicWriter {
 
     pub(super) fn plan_put(&mut self, now: Clocks, document: &NicDocument) -> Option<Plan> {
         let mut items = BTreeMap::new();
-        let mut body = document.clone();
+        let mut edits = Vec::new();
         for (address, want) in self.wants.clone() {
             let config = document.find(address);
             let wanted = matches!(want.presence, Presence::Present { .. });
@@ -221,21 +226,58 @@ impl NicWriter {
                 Presence::Present { name, found } => Edit::Attach { address, name, found },
                 Presence::Absent => Edit::Detach { address },
             };
-            match body.edited(&[edit]).map(NicDocument::new) {
-                Ok(Ok(edited)) => {
-                    body = edited;
-                    items.insert(address, want);
-                }
-                Ok(Err(error)) => self.edit_refused(now, address, &error),
-                Err(error) => self.edit_refused(now, address, &error),
-            }
+            edits.push(edit);
+            items.insert(address, want);
         }
-        (!items.is_empty()).then(|| Plan::Put { items, body: body.value().clone() })
+        let body = match document.edited(&edits) {
+            Ok(body) => body,
+            Err(_) => self.edited_one_by_one(now, document, &edits, &mut items),
+        };
+        (!items.is_empty()).then_some(Plan::Put { items, body })
     }
 
-    fn edit_refused(&mut self, now: Clocks, address: IpAddr, why: &dyn core::error::Error) {
+    /// The document with those edits made that can be; the others leave the batch.
+    fn edited_one_by_one(
+        &mut self,
+        now: Clocks,
+        document: &NicDocument,
+        edits: &[Edit],
+        items: &mut BTreeMap<IpAddr, Want>,
+    ) -> Value {
+        let mut body = document.clone();
+        for edit in edits {
+            let (Edit::Attach { address, .. } | Edit::Detach { address }) = edit;
+            let edited = body.edited(core::slice::from_ref(edit)).map_err(|why| why.to_string());
+            match edited.and_then(|next| NicDocument::new(next).map_err(|why| why.to_string())) {
+                Ok(next) => body = next,
+                Err(why) => {
+                    items.remove(address);
+                    self.edit_refused(now, *address, &why);
+                }
+            }
+        }
+        body.value().clone()
+    }
+
+    /// Whether a write waits for VIPs that are about to join it: everything due on a NIC travels in
+    /// one PUT, and whoever misses it waits for a whole operation.
+    fn gathers(&mut self, now: Clocks, plan: &Plan) -> bool {
+        let Plan::Put { items, .. } = plan else { return false };
+        if !self.more_to_come {
+            self.gathering = None;
+            return false;
+        }
+        let gathering = self.gathering.get_or_insert(Gathering { began: now, grew: now, items: 0 });
+        if items.len() != gathering.items {
+            (gathering.items, gathering.grew) = (items.len(), now);
+        }
+        now.mono_since(gathering.grew) < GATHER_QUIET
+            && now.mono_since(gathering.began) < GATHER_MOST
+    }
+
+    fn edit_refused(&mut self, now: Clocks, address: IpAddr, why: &str) {
         self.met.push(ProblemKind::Refused);
-        let problem = Problem::new(ProblemKind::Refused, why.to_string());
+        let problem = Problem::new(ProblemKind::Refused, why);
         self.pause_item(now, address, problem, None);
     }
 
@@ -295,6 +337,7 @@ impl NicWriter {
             body: Some(body.clone()),
             send_before: Some(SendBefore { began, window: self.setup.write_window }),
         }));
+        self.gathering = None;
         // Until it is answered, this write is one of unknown outcome.
         let was_cleared = core::mem::replace(&mut self.cleared, false);
         self.stale = true;

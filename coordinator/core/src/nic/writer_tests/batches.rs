@@ -1,5 +1,7 @@
 //! Batches that Azure refuses, and the pace of what is tried again.
 
+use std::collections::BTreeSet;
+
 use super::{super::budget::Class, *};
 
 #[test]
@@ -283,4 +285,73 @@ fn a_repetition_of_a_refused_attach_leaves_what_is_left_to_moves() {
     let another = present(111, bench.phase(111));
     bench.want(&[present(110, bench.phase(110)), another]);
     bench.writes();
+}
+
+#[test]
+fn a_write_waits_for_the_vips_that_are_about_to_join_it() {
+    let mut bench = Bench::new();
+    bench.want_present(&[110]);
+    bench.reads(nic("1", &[]));
+    bench.writer.expect(true, BTreeSet::new());
+    bench.quiet();
+    bench.later(400);
+    bench.want_present(&[110, 111]);
+    bench.quiet();
+    bench.later(400);
+    bench.quiet();
+    bench.want_present(&[110, 111, 112]);
+    bench.writer.expect(false, BTreeSet::new());
+    assert_eq!(addresses(bench.writes().body.as_ref()).len(), 3);
+}
+
+#[test]
+fn a_write_does_not_wait_long_for_vips_that_do_not_come() {
+    let mut bench = Bench::new();
+    bench.want_present(&[110]);
+    bench.reads(nic("1", &[]));
+    bench.writer.expect(true, BTreeSet::new());
+    bench.quiet();
+    bench.later(499);
+    bench.quiet();
+    bench.later(1);
+    bench.writes();
+}
+
+#[test]
+fn a_write_waits_five_seconds_at_most_however_many_come() {
+    let mut bench = Bench::new();
+    bench.reads(nic("1", &[]));
+    bench.writer.expect(true, BTreeSet::new());
+    let mut waited = 0;
+    loop {
+        // Their number changes all the time.
+        bench.want_present(if waited % 800 == 0 { &[110] } else { &[110, 111] });
+        if bench.tick() == [NicEffect::Round] {
+            break;
+        }
+        bench.later(400);
+        waited += 400;
+        assert!(waited <= 5_200, "it still waits");
+    }
+    assert!(waited >= 4_800, "{waited}");
+}
+
+#[test]
+fn addresses_that_azure_has_not_freed_yet_wait_together() {
+    let mut bench = Bench::new();
+    bench.want_present(&[110, 111, 112, 113]);
+    bench.writer.expect(false, BTreeSet::from([ip(110), ip(111), ip(112)]));
+    bench.reads(nic("1", &[]));
+    bench.writes();
+    let text = "IP configuration x is using the private IP address 10.5.0.110 which is taken.";
+    bench.answer(error(400, "PrivateIPAddressIsAllocated", text));
+    bench.reads(nic("1", &[]));
+    // The one that comes from nowhere goes on alone.
+    assert_eq!(addresses(bench.writes().body.as_ref()), ["10.5.0.113"]);
+    bench.answer(error(412, "PreconditionFailed", ""));
+    bench.writer.retry_attach(ip(110));
+    bench.writer.retry_attach(ip(111));
+    bench.writer.retry_attach(ip(112));
+    bench.reads(nic("2", &[]));
+    assert_eq!(addresses(bench.writes().body.as_ref()).len(), 4, "and then all at once");
 }
