@@ -40,12 +40,14 @@ pub struct DevOptions {
     pub dir: Option<PathBuf>,
     /// Goes on with what is in the folder.
     pub keep: bool,
+    /// The timers; none = those of `vipfence dev`.
+    pub profile: Option<&'static str>,
 }
 
 impl Default for DevOptions {
     fn default() -> Self {
         let operation = Duration::from_secs(1);
-        Self { nodes: 3, operation, restart_after: None, dir: None, keep: false }
+        Self { nodes: 3, operation, restart_after: None, dir: None, keep: false, profile: None }
     }
 }
 
@@ -88,6 +90,9 @@ impl Dev {
         command.arg("--arm-latency").arg(in_ms(options.operation));
         if let Some(after) = options.restart_after {
             command.arg("--restart-after").arg(in_ms(after));
+        }
+        if let Some(profile) = options.profile {
+            command.args(["--profile", profile]);
         }
         if options.keep {
             command.arg("--keep");

@@ -37,6 +37,9 @@ pub struct JournalEntry {
     /// Addresses that left it.
     #[serde(default)]
     pub removed: Vec<String>,
+    /// The GUID of the operation that a write started, or that has ended.
+    #[serde(default)]
+    pub operation: Option<String>,
 }
 
 impl JournalEntry {

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use azure_sim::WorldConfig;
+use azure_sim::{Prefix, WorldConfig};
 use vipfence_types::Profile;
 
 use super::ports::{Ports, local};
@@ -50,6 +50,12 @@ impl Plan {
         // At most MAX_NODES.
         let count = u8::try_from(ports.nodes.len()).unwrap_or(u8::MAX);
         let mut world = WorldConfig::nodes(count).with_stranger(STRANGER.0, STRANGER.1);
+        // Room for as many VIPs as a NIC takes.
+        for subnet in world.virtual_networks.iter_mut().flat_map(|network| &mut network.subnets) {
+            if let Ok(wide) = Prefix::new(Ipv4Addr::new(10, 5, 0, 0), 22) {
+                subnet.prefix = wide;
+            }
+        }
         world.settings.operation_ms = u64::try_from(arm_latency.as_millis()).unwrap_or(u64::MAX);
         let nodes = ports.nodes.iter().enumerate().map(|(index, ports)| {
             let name = node_name(index);

@@ -140,7 +140,7 @@ fn an_address_that_cannot_be_used_is_named_with_its_field() {
     let field = "spec.addresses[0].address";
     for (address, words) in [
         ("10.5.0.300", ["10.5.0.300", "IP address"]),
-        ("10.5.1.9", ["10.5.1.9", "10.5.0.0/24"]),
+        ("10.5.4.9", ["10.5.4.9", "10.5.0.0/22"]),
         ("127.0.0.1", ["127.0.0.1", "subnet"]),
     ] {
         let request = create("web", address);

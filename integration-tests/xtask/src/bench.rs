@@ -9,6 +9,9 @@ use integration_tests::{Binaries, Dev, DevOptions, Profile};
 
 use crate::workspace::{Workspace, cargo};
 
+mod azure;
+mod journal;
+
 /// What the world must reach.
 const EVENTS_PER_SECOND: u64 = 40_000;
 
@@ -19,6 +22,8 @@ pub(crate) enum What {
     Dev(DevArgs),
     /// The deterministic world: events a second on one core
     Sim(SimArgs),
+    /// Moves of one VIP and of 250, over what the Azure operations themselves take
+    Azure(azure::AzureArgs),
 }
 
 /// How the deterministic world is measured.
@@ -97,6 +102,7 @@ pub(crate) fn run(workspace: &Workspace, what: &What) -> Result<()> {
     match what {
         What::Dev(args) => dev(args),
         What::Sim(args) => sim(workspace, args),
+        What::Azure(args) => azure::run(args),
     }
 }
 
