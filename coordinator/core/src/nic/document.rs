@@ -476,12 +476,12 @@ mod tests {
 
     /// A NIC whose ipConfigurations are all in these groups.
     fn in_groups(groups: &Value, secondary: &[(&str, &str)]) -> NicDocument {
-        let mut value = document(secondary).0;
+        let mut value = document(secondary).value().clone();
         let configs = value.pointer_mut("/properties/ipConfigurations");
         for config in configs.and_then(Value::as_array_mut).expect("a list") {
             config["properties"][SECURITY_GROUPS] = groups.clone();
         }
-        NicDocument(value)
+        NicDocument::new(value).expect("a NIC")
     }
 
     #[test]
@@ -510,9 +510,10 @@ mod tests {
     #[test]
     fn a_nic_that_does_not_say_which_is_primary_decides_by_its_only_ip_configuration() {
         let groups = json!([{"id": "/asg/web"}]);
-        let mut value = in_groups(&groups, &[]).0;
+        let mut value = in_groups(&groups, &[]).value().clone();
         value["properties"]["ipConfigurations"][0]["properties"]["primary"] = Value::Null;
-        let after = NicDocument(value).edited(&[attach()]).expect("an edit of ours");
+        let document = NicDocument::new(value).expect("a NIC");
+        let after = document.edited(&[attach()]).expect("an edit of ours");
         let added = &after["properties"]["ipConfigurations"][1]["properties"];
         assert_eq!(added[SECURITY_GROUPS], groups);
     }
