@@ -190,8 +190,8 @@ fn a_new_leader_neither_repeats_nor_loses_why_a_move_is_stuck() {
     assert_eq!(bench.blocked(), reason, "{}", bench.story());
 }
 
-#[test]
-fn a_leader_that_azure_refuses_makes_way_while_a_move_waits_and_not_before() {
+/// Every request is refused from now on.
+fn held_by_a_whom_azure_refuses() -> Bench {
     let mut bench = Bench::held_by_a();
     bench.arm.rules.push(Rule {
         nic: "",
@@ -199,6 +199,12 @@ fn a_leader_that_azure_refuses_makes_way_while_a_move_waits_and_not_before() {
         fault: Fault::Answer(403, "AuthorizationFailed"),
         left: usize::MAX,
     });
+    bench
+}
+
+#[test]
+fn a_leader_that_azure_refuses_makes_way_while_a_move_waits_and_not_before() {
+    let mut bench = held_by_a_whom_azure_refuses();
     bench.run(secs(30));
     assert!(!bench.saw("a steps down"), "nothing waits\n{}", bench.story());
     bench.move_to("b");
@@ -215,13 +221,7 @@ fn a_leader_that_azure_refuses_makes_way_while_a_move_waits_and_not_before() {
 
 #[test]
 fn a_leader_that_has_long_been_refused_by_azure_makes_way_as_soon_as_a_move_waits() {
-    let mut bench = Bench::held_by_a();
-    bench.arm.rules.push(Rule {
-        nic: "",
-        method: None,
-        fault: Fault::Answer(403, "AuthorizationFailed"),
-        left: usize::MAX,
-    });
+    let mut bench = held_by_a_whom_azure_refuses();
     // The look at what is at rest has failed for a while.
     bench.run(secs(90));
     assert!(!bench.saw("a steps down"), "nothing waits\n{}", bench.story());
