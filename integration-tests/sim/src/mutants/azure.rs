@@ -36,8 +36,10 @@ pub(super) fn drama(mutation: Mutation) -> Option<Drama> {
             };
             a_detach_of_a_dead_leader(seed, refuse, true)
         },
-        Mutation::SealsPutOff => |seed| an_attach_of_a_dead_leader(seed, true),
-        Mutation::ExposedClearedBySuperseding => |seed| an_attach_of_a_dead_leader(seed, false),
+        Mutation::SealsPutOff => |seed| an_attach_of_a_dead_leader(seed, true, false),
+        Mutation::ExposedClearedBySuperseding => {
+            |seed| an_attach_of_a_dead_leader(seed, true, true)
+        }
         Mutation::ClearedDespiteUnknown => an_own_attach_that_is_late,
         Mutation::OwnUnknownHarmless => an_own_detach_that_is_late,
         Mutation::HeldBeforeAdd => a_dead_holder,
@@ -139,8 +141,8 @@ fn an_operation_that_nobody_follows(seed: Seed) -> World {
 }
 
 /// V6: a leader dies while its attach is on its way; the VIP goes elsewhere, and from there on. In
-/// between it is nowhere, and the old attach arrives.
-fn an_attach_of_a_dead_leader(seed: Seed, patches_refused: bool) -> World {
+/// between it is nowhere, and the old attach arrives. The operator may change its mind on the way.
+fn an_attach_of_a_dead_leader(seed: Seed, patches_refused: bool, undecided: bool) -> World {
     let mut stage = Set::five(hasty()).play(seed);
     let (leader, holder) = (stage.leader, stage.holder);
     let (other, last) = (stage.others[0], stage.others[1]);
@@ -159,6 +161,12 @@ fn an_attach_of_a_dead_leader(seed: Seed, patches_refused: bool) -> World {
     stage.until(9, |stage| stage.is_held_by(holder));
     stage.refuse(last, "PUT", 429, "TooManyRequests");
     stage.move_to(last);
+    if undecided {
+        stage.wait_ms(50);
+        stage.move_to(holder);
+        stage.wait_ms(50);
+        stage.move_to(last);
+    }
     stage.wait(20);
     stage.end()
 }
