@@ -22,6 +22,8 @@ pub type ReadClocks = Arc<dyn Fn() -> Clocks + Send + Sync>;
 const QUEUE: usize = 1_024;
 /// While nothing is due the machine is still woken so often.
 const IDLE: Duration = Duration::from_millis(500);
+/// The most inputs that are taken in one step.
+const AT_ONCE: usize = 256;
 
 enum Message {
     Beat(Box<Heartbeat>, oneshot::Sender<Result<Answer, Refusal>>),
@@ -153,7 +155,14 @@ impl Driver {
                 },
                 () = tokio::time::sleep(wake) => Input::Tick,
             };
-            self.step(input);
+            let mut inputs = vec![input];
+            while inputs.len() < AT_ONCE {
+                match results.try_recv() {
+                    Ok(result) => inputs.push(result),
+                    Err(_) => break,
+                }
+            }
+            self.step(inputs);
         }
     }
 
@@ -173,9 +182,9 @@ impl Driver {
         }
     }
 
-    fn step(&mut self, input: Input) {
+    fn step(&mut self, inputs: Vec<Input>) {
         let now = (self.parts.clocks)();
-        for effect in self.machine.step(now, input) {
+        for effect in self.machine.step_all(now, inputs) {
             self.carry_out(effect);
         }
     }

@@ -132,7 +132,25 @@ impl Coordinator {
 
     /// Takes an input and says what is to be done, in order.
     pub fn step(&mut self, now: Clocks, input: Input) -> Vec<Effect> {
+        self.step_all(now, [input])
+    }
+
+    /// Takes inputs that have come in meanwhile, in their order: what each VIP and each NIC needs
+    /// next is looked at once, after the last of them. With hundreds of VIPs that look is dear.
+    pub fn step_all(
+        &mut self,
+        now: Clocks,
+        inputs: impl IntoIterator<Item = Input>,
+    ) -> Vec<Effect> {
         self.now = now;
+        for input in inputs {
+            self.take(input);
+        }
+        self.settle();
+        core::mem::take(&mut self.effects)
+    }
+
+    fn take(&mut self, input: Input) {
         match input {
             Input::Leadership { term, leader, leading } => {
                 self.on_leadership(term, leader, leading)
@@ -145,8 +163,6 @@ impl Coordinator {
             Input::Http { id, result } => self.on_http(id, result),
             Input::Tick => {}
         }
-        self.settle();
-        core::mem::take(&mut self.effects)
     }
 
     /// How long until `Tick` has something to do; none = not before another input.

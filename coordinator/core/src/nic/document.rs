@@ -5,7 +5,10 @@
 //! here, before anything is sent.
 
 use core::net::IpAddr;
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde_json::{Map, Value, json};
 use vipfence_types::Mutation;
@@ -258,16 +261,21 @@ impl NicDocument {
         Some(Value::Object(kept))
     }
 
-    /// The document with our edits made. An edit that is made already changes nothing.
+    /// The document with our edits made, detaches first. An edit that is made already changes
+    /// nothing.
     ///
     /// # Errors
     /// Names the edit that would touch what is not ours.
     pub fn edited(&self, edits: &[Edit]) -> Result<Value, EditRefused> {
         let mut next = self.clone();
+        let detached = edits.iter().filter_map(|edit| match edit {
+            Edit::Detach { address } => Some(*address),
+            Edit::Attach { .. } => None,
+        });
+        next.detach(&detached.collect())?;
         for edit in edits {
-            match edit {
-                Edit::Attach { address, name, found } => next.attach(*address, name, found)?,
-                Edit::Detach { address } => next.detach(*address)?,
+            if let Edit::Attach { address, name, found } = edit {
+                next.attach(*address, name, found)?;
             }
         }
         if Mutation::NicFromModel.is_on() {
@@ -339,20 +347,20 @@ impl NicDocument {
         Ok(())
     }
 
-    fn detach(&mut self, address: IpAddr) -> Result<(), EditRefused> {
+    fn detach(&mut self, addresses: &BTreeSet<IpAddr>) -> Result<(), EditRefused> {
         // Azure would not list an address twice. Should it, all of them go or none.
-        let here = || self.configs().filter(|config| config.address == Some(address));
-        let count = here().count();
-        if count == 0 {
+        let goes = |config: &IpConfig<'_>| config.address.is_some_and(|at| addresses.contains(&at));
+        let going: Vec<IpConfig<'_>> = self.configs().filter(goes).collect();
+        if going.is_empty() {
             return Ok(());
         }
-        if list(&self.0.value).len() <= count {
+        if list(&self.0.value).len() <= going.len() {
             return Err(EditRefused::WouldBeEmpty);
         }
-        if here().any(|config| config.primary) {
+        if let Some(address) = going.iter().find(|config| config.primary).and_then(|c| c.address) {
             return Err(EditRefused::Primary(address));
         }
-        self.retain_configs(|known| known.address != Some(address));
+        self.retain_configs(|config| !goes(config));
         Ok(())
     }
 

@@ -15,7 +15,7 @@ use integration_tests::v1::{
 use integration_tests::{Api, Binaries, Dev, DevOptions, Profile, Simulator, VIP};
 use serde_json::json;
 
-use super::journal::{Span, seconds, span};
+use super::journal::{Span, seconds, span, told};
 
 /// How many VIPs die with a node.
 const MANY: u8 = 250;
@@ -311,6 +311,9 @@ fn many_vips(receivers: usize, operation_ms: u64) -> Result<Row> {
     let found =
         until("all VIPs are moved", limit, || span(&simulator.journal_after(after), &addresses))?;
     until("all VIPs are held", limit, || all_at_rest(&dev, |vip| to.contains(&vip.holder)))?;
+    for line in told(&simulator.journal_after(after)) {
+        println!("    {line}");
+    }
     let ratio = seconds(found.took_ms) / seconds(one.took_ms.max(1));
     println!("    one VIP: {:.2} s; {MANY}: {:.2} s", seconds(one.took_ms), seconds(found.took_ms));
     Ok(Row {

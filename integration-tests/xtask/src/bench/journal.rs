@@ -63,6 +63,20 @@ fn puts(journal: &[JournalEntry]) -> impl Iterator<Item = &JournalEntry> {
     journal.iter().filter(|entry| entry.kind == "write" && entry.method == "PUT")
 }
 
+/// Each PUT in a line: when, counted from the first, to which NIC, and what came of it.
+pub(super) fn told(journal: &[JournalEntry]) -> Vec<String> {
+    let began = puts(journal).next().map_or(0, |entry| entry.at_ms);
+    puts(journal)
+        .map(|entry| {
+            let at = seconds(entry.at_ms.saturating_sub(began));
+            let nic = entry.resource.rsplit('/').next().unwrap_or_default();
+            let (added, removed) = (entry.added.len(), entry.removed.len());
+            let answer = if entry.is_accepted() { "accepted" } else { "refused" };
+            format!("{at:7.3} s PUT {nic} +{added} -{removed} {answer}")
+        })
+        .collect()
+}
+
 /// When an operation was read back: the first GET of its NIC that was answered after its effect.
 pub(super) fn read_back_ms(journal: &[JournalEntry], operation: &Operation) -> Option<u64> {
     let read = |entry: &&JournalEntry| {

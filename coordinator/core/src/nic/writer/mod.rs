@@ -166,7 +166,7 @@ struct Gathering {
     began: Clocks,
     /// When its number of addresses changed last.
     grew: Clocks,
-    items: usize,
+    due: usize,
 }
 
 /// A problem and when to try again.

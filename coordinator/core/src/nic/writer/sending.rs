@@ -61,14 +61,11 @@ impl NicWriter {
         let Some((plan, etag)) = self.plan(now) else {
             // Nothing is due: a pause that is over has nothing left to hold up, and would wake us
             // without end. It is kept while the NIC is Updating, for its back-off.
-            if self.updating_since.is_none() {
+            if self.updating_since.is_none() && self.gathering.is_none() {
                 self.paused = None;
             }
             return;
         };
-        if self.gathers(now, &plan) {
-            return;
-        }
         let urgency = self.urgency_of(&plan);
         if !self.affords(now, budget, Class::Write, urgency) {
             return;
@@ -182,7 +179,11 @@ impl NicWriter {
             return None;
         }
         let etag = document.etag().to_owned();
-        if let Some(plan) = self.plan_put(now, &document) {
+        let due = self.due(now, &document);
+        if self.gathers(now, due.len()) {
+            return None;
+        }
+        if let Some(plan) = self.plan_put(now, &document, due) {
             return Some((plan, etag));
         }
         let waits = self.seals_paused.as_ref().is_some_and(|paused| paused.until.later_than(now));
@@ -201,9 +202,9 @@ impl NicWriter {
         !self.seals.is_empty() && !self.cleared && self.setup.trust_if_match
     }
 
-    pub(super) fn plan_put(&mut self, now: Clocks, document: &NicDocument) -> Option<Plan> {
+    /// What a PUT is to change: what is wanted, not shown, and not put off.
+    fn due(&mut self, now: Clocks, document: &NicDocument) -> BTreeMap<IpAddr, Want> {
         let mut items = BTreeMap::new();
-        let mut edits = Vec::new();
         for (address, want) in self.wants.clone() {
             let config = document.find(address);
             let wanted = matches!(want.presence, Presence::Present { .. });
@@ -219,16 +220,24 @@ impl NicWriter {
             let waits =
                 self.items_paused.get(&address).is_some_and(|paused| paused.until.later_than(now));
             // In a document that is Failed, presence proves nothing: it is written again.
-            if waits || items.len() >= self.batch || !self.may_write(now, address, &want) {
-                continue;
+            if !waits && items.len() < self.batch && self.may_write(now, address, &want) {
+                items.insert(address, want);
             }
-            let edit = match want.presence.clone() {
-                Presence::Present { name, found } => Edit::Attach { address, name, found },
-                Presence::Absent => Edit::Detach { address },
-            };
-            edits.push(edit);
-            items.insert(address, want);
         }
+        items
+    }
+
+    fn plan_put(
+        &mut self,
+        now: Clocks,
+        document: &NicDocument,
+        mut items: BTreeMap<IpAddr, Want>,
+    ) -> Option<Plan> {
+        let edit = |(address, want): (&IpAddr, &Want)| match want.presence.clone() {
+            Presence::Present { name, found } => Edit::Attach { address: *address, name, found },
+            Presence::Absent => Edit::Detach { address: *address },
+        };
+        let edits: Vec<Edit> = items.iter().map(edit).collect();
         let body = match document.edited(&edits) {
             Ok(body) => body,
             Err(_) => self.edited_one_by_one(now, document, &edits, &mut items),
@@ -261,15 +270,14 @@ impl NicWriter {
 
     /// Whether a write waits for VIPs that are about to join it: everything due on a NIC travels in
     /// one PUT, and whoever misses it waits for a whole operation.
-    fn gathers(&mut self, now: Clocks, plan: &Plan) -> bool {
-        let Plan::Put { items, .. } = plan else { return false };
-        if !self.more_to_come {
+    fn gathers(&mut self, now: Clocks, due: usize) -> bool {
+        if due == 0 || !self.more_to_come {
             self.gathering = None;
             return false;
         }
-        let gathering = self.gathering.get_or_insert(Gathering { began: now, grew: now, items: 0 });
-        if items.len() != gathering.items {
-            (gathering.items, gathering.grew) = (items.len(), now);
+        let gathering = self.gathering.get_or_insert(Gathering { began: now, grew: now, due: 0 });
+        if due != gathering.due {
+            (gathering.due, gathering.grew) = (due, now);
         }
         now.mono_since(gathering.grew) < GATHER_QUIET
             && now.mono_since(gathering.began) < GATHER_MOST
