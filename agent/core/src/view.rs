@@ -59,6 +59,12 @@ impl Holder {
         }
     }
 
+    /// Whether an address is on its way off the OS, which may refuse to let go of it.
+    #[must_use]
+    pub fn is_dropping(&self) -> bool {
+        self.records.values().any(|record| matches!(record, Record::Dropping(_)))
+    }
+
     fn detail(&self) -> String {
         let mut parts = Vec::new();
         if self.is_stopping() {

@@ -59,8 +59,8 @@ pub(crate) enum ExcuseEnds {
     /// There is none.
     #[default]
     Never,
-    /// The agent has taken more steps than these, and its calls to the OS are done: it looks at the
-    /// clocks at least twice a second.
+    /// The agent has taken more steps than these, and what it then dropped is gone: it looks at the
+    /// clocks at least twice a second, and repeats what the OS refuses.
     AfterAStep { steps: u64 },
     /// The agent has had an answer to a heartbeat that it sent after the pause.
     AfterABeat { sent_after_seq: Option<u64> },

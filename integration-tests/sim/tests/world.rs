@@ -23,6 +23,7 @@ const REGRESSIONS: &[(u64, Length)] = &[
     (1_795_252_947_705, Length::Long),
     (1_795_255_922_323, Length::Long),
     (2_100_000_001_791, Length::Long),
+    (2_000_000_086_841, Length::Brief),
 ];
 
 #[test]

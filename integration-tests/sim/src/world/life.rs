@@ -119,7 +119,8 @@ impl World {
         let over = match (machine.excuse_ends, &machine.process) {
             (ExcuseEnds::AfterAStep { steps }, Some(process)) => {
                 let same = number == machine.excused_process;
-                same && process.node_steps() > steps && !process.has_os_calls()
+                let acts = process.has_os_calls() || process.holder().is_dropping();
+                same && process.node_steps() > steps && !acts
             }
             _ => false,
         };
