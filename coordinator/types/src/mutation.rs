@@ -84,6 +84,9 @@ mutations! {
     RequestIdsForgotten, "I4", "request ids are forgotten";
     AcknowledgedBeforeCommit, "I4", "a move is acknowledged before it is committed";
     NoStepDownWithoutArm, "I6", "a leader that cannot reach ARM goes on leading";
+    LateWritesForgotten, "I2", "without If-Match, nobody waits for writes that may still come";
+    DriftIgnored, "I6", "what an outsider did to a VIP at rest is not put right";
+    ThrottlingIgnored, "Budget", "a write is begun before the time that a throttling answer names";
 }
 
 impl Mutation {

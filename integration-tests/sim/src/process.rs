@@ -18,14 +18,14 @@ mod os;
 mod outside;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex},
     time::Duration,
 };
 
 use vipfence_agent_core::{self as agent, Holder, Start};
 use vipfence_coordinator_core::{
-    self as core, AskError, AskId, BeatId, Coordinator, HttpFault, HttpId, RoundId, Setup,
+    self as core, AskError, AskId, BeatId, Coordinator, HttpFault, HttpId, Method, RoundId, Setup,
 };
 use vipfence_types::{BootId, Clocks};
 
@@ -68,7 +68,9 @@ pub(crate) struct Process {
     beats: BTreeMap<BeatId, (Spot, u64, u64)>,
     asks: BTreeMap<AskId, (usize, u32)>,
     /// Requests to ARM that are awaited.
-    requests: BTreeSet<HttpId>,
+    requests: BTreeMap<HttpId, Method>,
+    /// When Azure last said that this identity writes too often, and for how long it is to wait.
+    throttled: Option<(Clocks, Duration)>,
     token: Option<(String, u64)>,
     arm_ok: Option<bool>,
     rounds_begun: BTreeMap<RoundId, Clocks>,
@@ -125,7 +127,8 @@ impl Process {
             applied: None,
             beats: BTreeMap::new(),
             asks: BTreeMap::new(),
-            requests: BTreeSet::new(),
+            requests: BTreeMap::new(),
+            throttled: None,
             token: None,
             arm_ok: None,
             rounds_begun: BTreeMap::new(),

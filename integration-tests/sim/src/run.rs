@@ -18,6 +18,9 @@ use crate::{
 /// healthy cluster takes: an election, a lease wait of the tolerant profile, operations that were
 /// slow when the faults ended, a pause that Azure has asked for, and the minute until drift is seen.
 pub const CONVERGE: u64 = secs(180);
+/// How often `azure_max` may be waited for beside that, where `If-Match` is not relied on: once for
+/// what the last leader left, once for what is found then.
+const WAITS: u64 = 2;
 /// How often a stranger looks whether he has taken something.
 const SLICE: u64 = secs(5);
 /// His NIC.
@@ -107,7 +110,8 @@ impl World {
     pub fn converge(&mut self) -> Option<u64> {
         self.heal();
         let healed = self.now();
-        while self.now() < healed + CONVERGE && self.violation().is_none() {
+        let limit = self.converge_limit();
+        while self.now() < healed + limit && self.violation().is_none() {
             self.strangers_let_go();
             if !self.looks_until(SLICE, |world| world.unconverged().is_none()) {
                 continue;
@@ -127,10 +131,17 @@ impl World {
         }
         if self.violation().is_none() {
             let why = self.unconverged().unwrap_or_else(|| "it does not stay".to_owned());
-            let what = format!("{} s after the last fault: {why}", CONVERGE / 1_000_000);
+            let what = format!("{} s after the last fault: {why}", limit / 1_000_000);
             self.blame(Violation { invariant: "I6", what });
         }
         None
+    }
+
+    fn converge_limit(&self) -> u64 {
+        match self.setup.trust_if_match {
+            true => CONVERGE,
+            false => CONVERGE + WAITS * ms(self.setup.timing.azure_max_ms),
+        }
     }
 
     /// Runs until something holds, looked at every now and then: it costs as much as many events.

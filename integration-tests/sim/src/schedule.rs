@@ -4,7 +4,10 @@
 
 use std::{collections::BTreeMap, net::Ipv4Addr};
 
-use azure_sim::{AddressFreed, AdminCommand, ConcurrentWrite, Fault as ArmFault, FaultEffect};
+use azure_sim::{
+    AddressFreed, AdminCommand, ConcurrentWrite, Fault as ArmFault, FaultEffect, Lock, Power,
+    TenantUpdate, Throttling,
+};
 use vipfence_coordinator_core::{Ask, Expect, Intent, Request};
 use vipfence_types::{Candidate, NodeId, Profile, Release, RequestId, Timing, VipName, VipSpec};
 
@@ -64,8 +67,6 @@ pub const WAITING_FAULTS: &[&str] = &[
     "mixed versions",
     "mixed configuration",
     "hooks that hang or fail",
-    "If-Match that Azure does not honour",
-    "ARM and network-provider token buckets",
     "announced maintenance",
     "a second guest program that adds the address",
 ];
@@ -138,6 +139,13 @@ impl Draw {
             _ => Plan::three(timing),
         };
         plan.azure = self.settings();
+        if !plan.azure.put_honours_if_match || self.chance.one_in(16) {
+            // Then only the longest time that a write can be late protects; ours are late by a
+            // minute at most.
+            plan.trust_if_match = false;
+            plan.timing.profile = Profile::Custom;
+            plan.timing.azure_max_ms = 90_000;
+        }
         plan
     }
 
@@ -147,6 +155,19 @@ impl Draw {
             operation_ms: *chance.pick(&[200, 1_000, 1_000, 3_000, 8_000]),
             detach_operation_ms: chance.one_in(4).then(|| chance.within(100, 6_000)),
             retry_after_s: (!chance.one_in(4)).then_some(10),
+            retry_after_grows: chance.one_in(3),
+            tenant_update: *chance.pick(&[
+                TenantUpdate::Allocated,
+                TenantUpdate::Running,
+                TenantUpdate::Always,
+            ]),
+            put_honours_if_match: !chance.one_in(8),
+            body_etag_counts: chance.one_in(8),
+            throttling: match chance.within(0, 5) {
+                0 => Throttling::tight(),
+                1 | 2 => Throttling::documented(),
+                _ => Throttling::default(),
+            },
             early_operation_404_ms: if chance.one_in(5) { chance.within(50, 1_500) } else { 0 },
             concurrent_write: *chance.pick(&[
                 ConcurrentWrite::Retryable429,
@@ -223,9 +244,9 @@ impl Draw {
         let strike = |kind, deeds| Strike { kind, deeds };
         let between =
             |kind, begin, finish| Strike { kind, deeds: vec![(at, begin), (end, finish)] };
-        match self.chance.within(0, 23) {
+        match self.chance.within(0, 26) {
             0 | 1 => between("kill", Deed::Kill(node), Deed::Start(node)),
-            2 => between("power off", Deed::PowerOff(node), Deed::Start(node)),
+            2 => self.power_off(plan, node, (at, end)),
             3 | 4 => between("stop the process", Deed::Stop(node), Deed::Continue(node)),
             5 => {
                 let shown = self.chance.one_in(2);
@@ -272,7 +293,8 @@ impl Draw {
                 let thaw = Deed::Azure(AdminCommand::Unfreeze { nic });
                 between("an operation is stuck", freeze, thaw)
             }
-            19 => self.outsider(plan, at),
+            // Without If-Match an outsider's write is lost where ours comes close behind it (§11 b).
+            19 if plan.azure.put_honours_if_match => self.outsider(plan, at),
             20 => {
                 let name = plan.nodes[node].0.clone();
                 let fault = Some(*self.chance.pick(&[
@@ -307,12 +329,61 @@ impl Draw {
                 1 => strike("step down", vec![(at, Deed::StepDown)]),
                 _ => {
                     let profile = *self.chance.pick(&[Profile::Fast, Profile::Tolerant]);
-                    let deed = Deed::SetTiming(Timing::of(profile));
+                    let azure_max_ms = plan.timing.azure_max_ms;
+                    let timing = match plan.trust_if_match {
+                        true => Timing::of(profile),
+                        false => {
+                            Timing { profile: Profile::Custom, azure_max_ms, ..Timing::of(profile) }
+                        }
+                    };
+                    let deed = Deed::SetTiming(timing);
                     strike("the timers are changed", vec![(at, deed)])
                 }
             },
+            23 | 19 => self.forbidden(plan, (at, end)),
+            24 => {
+                let deed = Deed::Azure(AdminCommand::DrainBuckets { node: None });
+                strike("somebody uses up Azure's budget", vec![(at, deed)])
+            }
+            25 => {
+                let nic = self.nic(plan);
+                let command = if self.chance.one_in(2) {
+                    AdminCommand::FailNic { nic }
+                } else {
+                    AdminCommand::CancelOperation { nic }
+                };
+                strike("a NIC fails", vec![(at, Deed::Azure(command))])
+            }
             _ => self.two_at_once(at, end),
         }
+    }
+
+    /// The VM is off; Azure may know of it, and then takes less time for its NIC.
+    fn power_off(&mut self, plan: &Plan, node: usize, (at, end): (At, At)) -> Strike {
+        let mut deeds = vec![(at, Deed::PowerOff(node)), (end, Deed::Start(node))];
+        if self.chance.one_in(2) {
+            let known = *self.chance.pick(&[Power::Stopped, Power::Deallocated]);
+            let tell = |power| {
+                Deed::Azure(AdminCommand::SetPower { node: plan.nodes[node].0.clone(), power })
+            };
+            deeds.insert(1, (at, tell(known)));
+            deeds.push((end, tell(Power::Running)));
+        }
+        Strike { kind: "power off", deeds }
+    }
+
+    /// A lock or a policy stands in the way for a while.
+    fn forbidden(&mut self, plan: &Plan, (at, end): (At, At)) -> Strike {
+        let nic = (!self.chance.one_in(4)).then(|| self.nic(plan));
+        let (set, lift) = if self.chance.one_in(2) {
+            let lock = |lock| AdminCommand::SetLock { nic: nic.clone(), lock };
+            (lock(Some(Lock::ReadOnly)), lock(None))
+        } else {
+            let policy = |policy| AdminCommand::SetPolicy { nic: nic.clone(), policy };
+            (policy(Some("no-changes".to_owned())), policy(None))
+        };
+        let deeds = vec![(at, Deed::Azure(set)), (end, Deed::Azure(lift))];
+        Strike { kind: "a lock or a policy", deeds }
     }
 
     /// The holder's and the leader's troubles together: what single faults rarely meet.
@@ -359,7 +430,7 @@ impl Draw {
             message: String::new(),
             retry_after_s,
         };
-        let effect = match self.chance.within(0, 13) {
+        let effect = match self.chance.within(0, 19) {
             0 => refuse(429, "TooManyRequests", Some(self.chance.within(1, 20))),
             1 => refuse(429, "RetryableError", None),
             2 => refuse(409, "AnotherOperationInProgress", None),
@@ -369,6 +440,26 @@ impl Draw {
             6 => FaultEffect::NeverArrives,
             7 | 8 => FaultEffect::LoseAnswer { close: self.chance.one_in(2) },
             9..=10 => FaultEffect::Delay { ms: self.chance.within(100, 60_000) },
+            13 => refuse(400, "PrivateIPAddressIsBeingCleanedUp", None),
+            14 => refuse(429, "ReferencedResourceNotProvisioned", None),
+            15 => refuse(401, "InvalidAuthenticationToken", None),
+            16 => refuse(403, "LinkedAuthorizationFailed", None),
+            17 => {
+                let codes = [
+                    "SubnetIsFull",
+                    "PrivateIPAddressNotInSubnet",
+                    "IpConfigDeleteNotSupported",
+                    "InvalidRequestFormat",
+                    "ACodeThatNobodyKnows",
+                ];
+                refuse(400, *self.chance.pick(&codes), None)
+            }
+            18 => FaultEffect::FailOperation {
+                code: (*self.chance.pick(&["OperationPreempted", "AnotherOperationInProgress"]))
+                    .to_owned(),
+                message: String::new(),
+                takes_effect: false,
+            },
             11 => FaultEffect::OperationTakes { ms: self.chance.within(100, 40_000) },
             _ => FaultEffect::FailOperation {
                 code: code("InternalServerError"),

@@ -38,6 +38,9 @@ pub const MUST_HAPPEN: &[&str] = &[
     "a NIC is sealed",
     "a follower is fed with a snapshot",
     "the timers are changed",
+    "Azure throttled the leader's writes",
+    "a write is refused for good by a lock or a policy",
+    "a stale write changed a NIC without If-Match",
 ];
 
 impl Sometimes {

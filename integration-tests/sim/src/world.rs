@@ -73,7 +73,7 @@ pub struct World {
     pub(crate) now: At,
     queue: BTreeMap<(At, u64), Event>,
     order: u64,
-    setup: Setup,
+    pub(crate) setup: Setup,
     nics: BTreeMap<NodeId, Vec<NicRecord>>,
     roster: Arc<Roster>,
     pub(crate) machines: Vec<Machine>,
@@ -120,7 +120,7 @@ impl World {
             timing: plan.timing,
             founders: nodes.iter().map(founder).collect(),
             api_version: "2024-05-01".to_owned(),
-            trust_if_match: true,
+            trust_if_match: plan.trust_if_match,
         };
         let mut clocks = Chance::of(seed, stream::CLOCKS);
         let machines: Vec<Machine> = (0..)

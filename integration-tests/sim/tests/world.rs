@@ -24,6 +24,9 @@ const REGRESSIONS: &[(u64, Length)] = &[
     (1_795_255_922_323, Length::Long),
     (2_100_000_001_791, Length::Long),
     (2_000_000_086_841, Length::Brief),
+    (2_200_000_000_020, Length::Long),
+    (2_200_000_000_084, Length::Long),
+    (2_200_000_100_532, Length::Brief),
 ];
 
 #[test]

@@ -11,7 +11,7 @@
 
 use core::time::Duration;
 
-use vipfence_types::Clocks;
+use vipfence_types::{Clocks, Mutation};
 
 use super::{
     problem::AzureError,
@@ -23,6 +23,9 @@ use super::{
 const TOKEN: u64 = 1_000_000;
 /// This part of a bucket is left to what a move waits for.
 const RESERVE: u64 = 5;
+/// A throttled client waits longer by this part: by a clock that runs fast it would come back too
+/// early again and again, and be refused each time.
+const CLOCKS_ERR: u32 = 20;
 /// After a throttling answer that names no time.
 const THROTTLED: Duration = Duration::from_secs(10);
 
@@ -109,7 +112,8 @@ impl Bucket {
 struct Purse {
     arm: Bucket,
     provider: Bucket,
-    throttled_until: Option<Clocks>,
+    /// When Azure last refused a request of this class, and for how long none is sent then.
+    throttled: Option<(Clocks, Duration)>,
 }
 
 /// See the module.
@@ -122,7 +126,7 @@ pub(crate) struct Budget {
 impl Budget {
     /// A full budget, with the limits that Microsoft documents.
     pub(crate) fn new(now: Clocks) -> Self {
-        let purse = |arm, provider| Purse { arm, provider, throttled_until: None };
+        let purse = |arm, provider| Purse { arm, provider, throttled: None };
         // Five minutes of the provider: half at once and half at its pace, so that no five minutes
         // see more.
         let five_minutes = |all: u64| Bucket::full(now, all / 2, all / 2 * TOKEN / 300);
@@ -137,7 +141,9 @@ impl Budget {
         let purse = self.purse(class);
         purse.arm.fill(now);
         purse.provider.fill(now);
-        if purse.throttled_until.is_some_and(|until| until.later_than(now)) {
+        // By the slowest of the clocks, like everything that Azure gives.
+        let throttled = purse.throttled.is_some_and(|(at, wait)| now.shortest_since(at) < wait);
+        if throttled && !Mutation::ThrottlingIgnored.is_on() {
             return false;
         }
         let has = purse.arm.has(urgency) && purse.provider.has(urgency);
@@ -168,7 +174,7 @@ impl Budget {
         }
         if is_throttled(answer) {
             let wait = answer.retry_after().unwrap_or(THROTTLED);
-            purse.throttled_until = Some(now.plus(wait));
+            purse.throttled = Some((now, wait + wait / CLOCKS_ERR));
         }
     }
 
@@ -252,7 +258,19 @@ mod tests {
         budget.learn(at(0), Class::Read, &answer(429, ("retry-after", "7"), body));
         assert!(!budget.take(at(6_999), Class::Read, Urgency::Move));
         assert!(budget.take(at(6_999), Class::Write, Urgency::Move));
-        assert!(budget.take(at(7_000), Class::Read, Urgency::Move));
+        assert!(budget.take(at(7_350), Class::Read, Urgency::Move));
+    }
+
+    #[test]
+    fn a_clock_that_runs_fast_does_not_come_back_too_early() {
+        let mut budget = Budget::new(at(0));
+        let body = json!({"error": {"code": "SubscriptionRequestsThrottled", "message": "x"}});
+        budget.learn(at(0), Class::Read, &answer(429, ("retry-after", "10"), body));
+        // One percent fast: Azure has counted 10 s when all clocks here show 10.1 s.
+        assert!(!budget.take(at(10_100), Class::Read, Urgency::Move));
+        let slow_raw = Clocks { raw_us: at(10_400).raw_us, ..at(11_000) };
+        assert!(!budget.take(slow_raw, Class::Read, Urgency::Move), "the slowest clock counts");
+        assert!(budget.take(at(10_500), Class::Read, Urgency::Move));
     }
 
     #[test]

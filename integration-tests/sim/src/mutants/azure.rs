@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use azure_sim::{AddressFreed, AdminCommand};
+use azure_sim::{AddressFreed, AdminCommand, Bucket, Throttling};
 use vipfence_types::{Mutation, Timing};
 
 use super::{
@@ -45,6 +45,9 @@ pub(super) fn drama(mutation: Mutation) -> Option<Drama> {
         Mutation::HeldBeforeAdd => a_dead_holder,
         Mutation::ForeignDetached => a_stranger_has_it,
         Mutation::NoStepDownWithoutArm => a_leader_without_azure,
+        Mutation::LateWritesForgotten => a_late_detach_without_if_match,
+        Mutation::DriftIgnored => an_outsider_at_rest,
+        Mutation::ThrottlingIgnored => a_budget_that_is_used_up,
         _ => return None,
     })
 }
@@ -229,5 +232,51 @@ fn a_leader_without_azure(seed: Seed) -> World {
     stage.deed(Deed::Cut(Spot::Arm, Spot::Node(leader)));
     stage.move_to(other);
     stage.must_be_held_by(other, 60);
+    stage.end()
+}
+
+/// H5 where Azure does not look at `If-Match`: a leader dies while its detach is on its way, and the
+/// VIP is to stay where it is.
+fn a_late_detach_without_if_match(seed: Seed) -> World {
+    let timing = Timing { azure_max_ms: 25_000, ..hasty() };
+    let set = Set::three(timing).without_if_match();
+    let mut stage = set.play(seed);
+    let (leader, holder) = (stage.leader, stage.holder);
+    stage.delay_put(holder, 20);
+    stage.move_to(stage.others[0]);
+    stage.until(3, |stage| stage.is_detaching());
+    stage.wait_ms(200);
+    stage.kill(leader);
+    stage.refuse(holder, "PUT", 409, "AnotherOperationInProgress");
+    stage.wait(3);
+    stage.move_to(holder);
+    stage.wait(40);
+    stage.end()
+}
+
+/// Somebody takes the address off the NIC of its holder.
+fn an_outsider_at_rest(seed: Seed) -> World {
+    let mut stage = Set::three(hasty()).play(seed);
+    let holder = stage.holder;
+    stage.third_party_detach(holder);
+    stage.wait(70);
+    let nic = stage.nic(holder);
+    stage.must_stand_on(&nic);
+    stage.end()
+}
+
+/// Somebody uses up what Azure allows while the VIP moves. The refused attach waits; then the VIP is
+/// to go elsewhere, to a NIC that has refused nothing.
+fn a_budget_that_is_used_up(seed: Seed) -> World {
+    let writes = Some(Bucket { size: 200, refill: 1, every_s: 10 });
+    let throttling = Throttling { arm_writes: writes, ..Throttling::default() };
+    let mut stage = Set::five(hasty()).azure(|azure| azure.throttling = throttling).play(seed);
+    stage.move_to(stage.others[0]);
+    stage.until(3, |stage| stage.is_detaching());
+    stage.wait_ms(100);
+    stage.azure(AdminCommand::DrainBuckets { node: None });
+    stage.wait(1);
+    stage.move_to(stage.others[1]);
+    stage.wait(20);
     stage.end()
 }

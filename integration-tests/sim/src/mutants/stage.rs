@@ -101,6 +101,14 @@ impl Set {
         self
     }
 
+    /// Azure does not look at `If-Match`, and the agents know it.
+    pub(super) fn without_if_match(mut self) -> Self {
+        self.plan.azure.put_honours_if_match = false;
+        self.plan.azure.patch_honours_if_match = false;
+        self.plan.trust_if_match = false;
+        self
+    }
+
     /// The clocks of all nodes.
     pub(super) fn rates(mut self, rates: &[i32]) -> Self {
         self.plan.rates = rates.to_vec();
@@ -347,6 +355,15 @@ impl Stage {
         if !self.is_held_by(node) {
             let name = &self.world.machines[node].name;
             let what = format!("after {seconds} s {name} does not hold the VIP");
+            self.world.blame(Violation { invariant: "I6", what });
+        }
+    }
+
+    /// The address stands on this NIC and on no other.
+    pub(super) fn must_stand_on(&mut self, nic: &str) {
+        let on = self.world.nics_with(IpAddr::V4(ADDRESS));
+        if on != [nic] {
+            let what = format!("the address stands on {on:?} instead of {nic}");
             self.world.blame(Violation { invariant: "I6", what });
         }
     }

@@ -357,6 +357,16 @@ impl Azure {
             400 if call.error_code.as_deref() == Some("PrivateIPAddressIsAllocated") => {
                 sometimes.saw("an attach is refused since the address is still allocated");
             }
+            _ if matches!(
+                call.error_code.as_deref(),
+                Some("ScopeLocked" | "RequestDisallowedByPolicy")
+            ) =>
+            {
+                sometimes.saw("a write is refused for good by a lock or a policy");
+            }
+            200..300 if call.if_match.as_ref().is_some_and(|etag| before["etag"] != **etag) => {
+                sometimes.saw("a stale write changed a NIC without If-Match");
+            }
             _ => {}
         }
         let Some(write) = ours else {

@@ -203,9 +203,13 @@ impl Oracle {
                 self.holders.changed();
                 Ok(())
             }
+            Fact::WroteWhileThrottled => {
+                violated("Budget", format!("{name} writes before the time that Azure has named"))
+            }
             Fact::Http(what) => {
                 sometimes.saw(match what {
                     "write window passed" => "a write window passed",
+                    "writes are throttled" => "Azure throttled the leader's writes",
                     _ => "an outcome is unknown",
                 });
                 timeline.note(truth.now, || format!("{name}: {what}"));

@@ -21,7 +21,7 @@ const TOKEN_RETRY: Duration = Duration::from_secs(1);
 
 impl Process {
     pub(super) fn connect(&mut self, request: HttpRequest, host: &mut Host<'_>, out: &mut Out) {
-        self.requests.insert(request.id);
+        self.requests.insert(request.id, request.method);
         let takes = if host.chance.one_in(30) {
             host.chance.within(ms(50), ms(1_500))
         } else {
@@ -49,6 +49,9 @@ impl Process {
             return self.http_ended(id, Err(why), host, out);
         }
         let carried = azure::carried(&request, &token, self.me.number);
+        if is_write && self.is_throttled(&request) {
+            out.facts.push(Fact::WroteWhileThrottled);
+        }
         if is_write {
             let rounds = self.rounds.iter().copied().collect();
             let handed = HandedOver { request, clocks: host.now, rounds, state };
@@ -59,6 +62,14 @@ impl Process {
         self.send(Spot::Arm, None, Message::Arm { id, request: Box::new(carried) }, out);
     }
 
+    /// Whether a write was begun after Azure had told this process to wait, and before that is over.
+    /// One that was on its way to its quorum round goes on.
+    fn is_throttled(&self, request: &HttpRequest) -> bool {
+        self.throttled.zip(request.send_before).is_some_and(|((at, wait), window)| {
+            window.began.later_than(at) && window.began.shortest_since(at) < wait
+        })
+    }
+
     pub(super) fn http_ended(
         &mut self,
         id: HttpId,
@@ -66,8 +77,14 @@ impl Process {
         host: &mut Host<'_>,
         out: &mut Out,
     ) {
-        if !self.requests.remove(&id) {
-            return;
+        let Some(method) = self.requests.remove(&id) else { return };
+        if let Ok(answer) = &result
+            && method != Method::Get
+            && answer.body["error"]["code"] == "SubscriptionRequestsThrottled"
+        {
+            let wait = answer.retry_after().unwrap_or_default();
+            self.throttled = Some((host.now, wait));
+            out.facts.push(Fact::Http("writes are throttled"));
         }
         let arm_ok = match &result {
             Ok(answer) => Some(core::Problem::of_the_way(answer).is_none()),

@@ -65,6 +65,8 @@ pub(crate) enum Fact {
     Dropped { address: IpAddr },
     /// A request got no answer in time, or was not sent.
     Http(&'static str),
+    /// A write was begun although Azure had told to wait.
+    WroteWhileThrottled,
     /// A leader that Azure does not answer makes way.
     MakesWay,
     /// Raft has stopped: the process must end.

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use azure_sim::AdminCommand;
+use azure_sim::{AdminCommand, Power};
 use vipfence_coordinator_core::{Ask, Body, COMMAND_FORMAT, Command};
 use vipfence_types::Timing;
 
@@ -200,6 +200,9 @@ impl World {
             for command in [
                 AdminCommand::SetImds { node: node(), fault: None },
                 AdminCommand::SetRights { node: node(), rights },
+                AdminCommand::SetPower { node: node(), power: Power::Running },
+                AdminCommand::SetLock { nic: Some(format!("{name}-nic")), lock: None },
+                AdminCommand::SetPolicy { nic: Some(format!("{name}-nic")), policy: None },
             ] {
                 self.do_deed(Deed::Azure(command));
             }
@@ -208,6 +211,8 @@ impl World {
             AdminCommand::ClearFaults,
             AdminCommand::Unfreeze { nic: None },
             AdminCommand::Release { hold: None },
+            AdminCommand::SetLock { nic: None, lock: None },
+            AdminCommand::SetPolicy { nic: None, policy: None },
         ] {
             self.do_deed(Deed::Azure(command));
         }

@@ -39,6 +39,8 @@ pub struct Plan {
     pub timing: Timing,
     /// How Azure behaves.
     pub azure: azure_sim::Settings,
+    /// Whether the agents rely on `If-Match`.
+    pub trust_if_match: bool,
     /// Clocks run with errors of their own, within ± 1 %.
     pub clocks_err: bool,
     /// The rates of the nodes' clocks (ppm), where they are not left to chance.
@@ -57,6 +59,7 @@ impl Plan {
             nodes: nodes.to_vec(),
             timing,
             azure,
+            trust_if_match: true,
             clocks_err: true,
             rates: Vec::new(),
             arranged: |config| config,

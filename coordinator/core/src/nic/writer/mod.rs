@@ -434,12 +434,17 @@ impl NicWriter {
         if matches!(self.activity, Activity::Writing { .. }) {
             return false;
         }
-        let Some(since) = self.exposed_since() else { return true };
-        let bound = self.bound();
-        let read_after = |read: &Read| read.asked_at.shortest_since(since) >= bound;
-        let waited =
-            now.shortest_since(since) >= bound && self.read.as_ref().is_some_and(read_after);
-        waited || Mutation::RefusedSealBelieved.is_on()
+        let read_after = |read: &Read| self.waited_out(read.asked_at) == Some(true);
+        self.waited_out(now).is_none()
+            || self.read.as_ref().is_some_and(read_after)
+            || Mutation::LateWritesForgotten.is_on()
+    }
+
+    /// Whether at some time, by every clock, no write of unknown outcome could hit any more; none =
+    /// there is no such write, or `If-Match` makes them harmless.
+    pub(super) fn waited_out(&self, at: Clocks) -> Option<bool> {
+        let since = self.exposed_since().filter(|_| !self.setup.trust_if_match)?;
+        Some(at.shortest_since(since) >= self.bound())
     }
 
     /// Since when it has waited for a write of unknown outcome, an earlier leader's or its own.

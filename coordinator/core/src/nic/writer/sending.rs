@@ -132,9 +132,7 @@ impl NicWriter {
 
     /// The wait that stands in for a seal is over: what has hit meanwhile shows now.
     fn must_look_after_waiting(&self, read: &Read, now: Clocks) -> bool {
-        let waited =
-            self.clears_at().is_some_and(|at| !at.later_than(now) && at.later_than(read.asked_at));
-        waited && !self.seals.is_empty()
+        self.waited_out(now) == Some(true) && self.waited_out(read.asked_at) == Some(false)
     }
 
     /// An address that is to be taken off, and that an older document did not list, has no write of

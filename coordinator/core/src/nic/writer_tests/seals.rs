@@ -232,6 +232,33 @@ fn without_if_match_nothing_is_sealed_and_only_time_and_a_read_after_it_clear() 
 }
 
 #[test]
+fn without_if_match_a_nic_is_read_once_the_wait_is_over_by_every_clock() {
+    let mut bench = Bench::new();
+    bench.writer.setup.trust_if_match = false;
+    bench.reads(nic("1", &[]));
+    bench.want_seal(110);
+    // Two clocks show that the bound has passed; the third is a percent slower.
+    bench.later(302_000);
+    bench.now.raw_us -= 3_000_000;
+    bench.quiet();
+    bench.later(4_000);
+    bench.reads(nic("2", &[]));
+    assert!(bench.cleared());
+    bench.quiet();
+}
+
+#[test]
+fn without_if_match_a_nic_is_read_after_the_wait_also_where_nobody_wants_a_seal() {
+    let mut bench = Bench::new();
+    bench.writer.setup.trust_if_match = false;
+    bench.reads(nic("1", &[]));
+    bench.quiet();
+    bench.later(301_001);
+    bench.reads(nic("2", &[]));
+    assert!(bench.cleared(), "the NIC on which a VIP arrives is not sealed");
+}
+
+#[test]
 fn without_if_match_a_nic_that_nothing_can_hit_is_clear_until_an_own_write_is_unknown() {
     let mut bench = Bench::new();
     bench.writer.setup.trust_if_match = false;
