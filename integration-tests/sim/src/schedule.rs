@@ -452,7 +452,7 @@ impl Draw {
                     "InvalidRequestFormat",
                     "ACodeThatNobodyKnows",
                 ];
-                refuse(400, *self.chance.pick(&codes), None)
+                refuse(400, self.chance.pick(&codes), None)
             }
             18 => FaultEffect::FailOperation {
                 code: (*self.chance.pick(&["OperationPreempted", "AnotherOperationInProgress"]))
