@@ -188,6 +188,7 @@ fn driver(
             founders: founders.collect(),
             api_version: config.azure.api_version.clone(),
             trust_if_match: config.azure.trust_if_match,
+            epoch_tag: config.azure.epoch_tag,
         },
         consensus: consensus.clone(),
         azure: Arc::new(azure.clone()),

@@ -97,6 +97,8 @@ pub(crate) struct AzureConfig {
     pub(crate) ca_file: Option<PathBuf>,
     /// Whether ARM is relied on to refuse a NIC write with an old `If-Match`.
     pub(crate) trust_if_match: bool,
+    /// Whether NICs may get a tag of ours, by which older writes are made harmless.
+    pub(crate) epoch_tag: bool,
     /// The user-assigned identity; none = the system-assigned one.
     pub(crate) client_id: Option<String>,
 }

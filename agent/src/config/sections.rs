@@ -17,8 +17,16 @@ const NODE: &[&str] = &["name", "data_dir"];
 const LISTEN: &[&str] = &["grpc", "http", "insecure"];
 const PEER: &[&str] = &["name", "address", "role"];
 const NIC: &[&str] = &["name", "id"];
-const AZURE: &[&str] =
-    &["arm", "imds", "audience", "api_version", "ca_file", "trust_if_match", "client_id"];
+const AZURE: &[&str] = &[
+    "arm",
+    "imds",
+    "audience",
+    "api_version",
+    "ca_file",
+    "trust_if_match",
+    "epoch_tag",
+    "client_id",
+];
 const OS: &[&str] = &["driver", "responder"];
 
 const ARM: &str = "https://management.azure.com";
@@ -218,6 +226,7 @@ fn read_azure(reader: &mut Reader, top: &Section<'_>, folder: &Path) -> AzurePar
             api_version: API_VERSION.to_owned(),
             ca_file: None,
             trust_if_match: true,
+            epoch_tag: true,
             client_id: None,
         };
         let placed = |url: &str| Some(Placed::new(url.to_owned(), 0..0));
@@ -243,6 +252,7 @@ fn read_azure(reader: &mut Reader, top: &Section<'_>, folder: &Path) -> AzurePar
         })
     });
     let trust_if_match = section.flag_or(reader, "trust_if_match", true);
+    let epoch_tag = section.flag_or(reader, "epoch_tag", true);
     let client_id = section.optional_text(reader, "client_id");
     let client_id = client_id.map(|given| reader.convert(&given, client_id_of));
     let config = || {
@@ -253,6 +263,7 @@ fn read_azure(reader: &mut Reader, top: &Section<'_>, folder: &Path) -> AzurePar
             api_version: api_version?.value,
             ca_file: ca_file.map(|path| path.map(|path| path.value).ok_or(())).transpose().ok()?,
             trust_if_match,
+            epoch_tag,
             client_id: client_id.map(|id| id.map(|id| id.value).ok_or(())).transpose().ok()?,
         })
     };

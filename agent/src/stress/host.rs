@@ -181,6 +181,7 @@ impl Blueprint {
                 founders: self.peers.iter().map(founder).collect(),
                 api_version: "2024-05-01".to_owned(),
                 trust_if_match: true,
+                epoch_tag: true,
             },
             consensus: consensus.clone(),
             azure: Arc::new(Road { stage: self.stage.clone(), who, consensus: consensus.clone() }),

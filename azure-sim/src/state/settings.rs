@@ -42,6 +42,8 @@ pub struct Settings {
     pub body_etag_counts: bool,
     /// The ETag changes once more when the operation ends. `[I]`
     pub etag_changes_on_completion: bool,
+    /// A PUT of what the NIC is already changes the ETag. `[I]`
+    pub same_put_changes_etag: bool,
     /// A tag PATCH changes the ETag. `[I]`
     pub patch_changes_etag: bool,
     /// What a tag PATCH does to tags that it does not name. `[I]`
@@ -114,6 +116,7 @@ impl Default for Settings {
             patch_honours_if_match: true,
             body_etag_counts: false,
             etag_changes_on_completion: true,
+            same_put_changes_etag: true,
             patch_changes_etag: true,
             patch_tags: PatchTags::Replace,
             address_freed: AddressFreed::AtCompletion,

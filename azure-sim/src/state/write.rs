@@ -164,8 +164,11 @@ impl World {
         let is_operation = self.is_operation(key);
         let Some(nic) = self.nics.get_mut(key) else { return };
         let unfinished = nic.operation.take();
+        let same = !created && nic.goal == goal;
         let previous = std::mem::replace(&mut nic.goal, goal);
-        nic.etag = etag;
+        if !same || self.settings.same_put_changes_etag {
+            nic.etag = etag;
+        }
         let before = if created { BTreeSet::new() } else { previous.addresses() };
         let after = nic.goal.addresses();
         let removed: BTreeSet<Ipv4Addr> = before.difference(&after).copied().collect();

@@ -139,6 +139,7 @@ impl Draw {
             _ => Plan::three(timing),
         };
         plan.azure = self.settings();
+        plan.epoch_tag = !self.chance.one_in(6);
         if !plan.azure.put_honours_if_match || self.chance.one_in(16) {
             // Then only the longest time that a write can be late protects; ours are late by a
             // minute at most.
@@ -178,6 +179,7 @@ impl Draw {
             patch_waits_for_operation: !chance.one_in(4),
             etag_changes_on_completion: !chance.one_in(4),
             patch_changes_etag: !chance.one_in(4),
+            same_put_changes_etag: !chance.one_in(3),
             patch_tags: *chance.pick(&[azure_sim::PatchTags::Replace, azure_sim::PatchTags::Merge]),
             address_freed: *chance.pick(&[
                 AddressFreed::AtCompletion,
@@ -452,7 +454,8 @@ impl Draw {
                     "InvalidRequestFormat",
                     "ACodeThatNobodyKnows",
                 ];
-                refuse(400, self.chance.pick(&codes), None)
+                let code: &str = self.chance.pick(&codes);
+                refuse(400, code, None)
             }
             18 => FaultEffect::FailOperation {
                 code: (*self.chance.pick(&["OperationPreempted", "AnotherOperationInProgress"]))

@@ -121,6 +121,7 @@ impl World {
             founders: nodes.iter().map(founder).collect(),
             api_version: "2024-05-01".to_owned(),
             trust_if_match: plan.trust_if_match,
+            epoch_tag: plan.epoch_tag,
         };
         let mut clocks = Chance::of(seed, stream::CLOCKS);
         let machines: Vec<Machine> = (0..)

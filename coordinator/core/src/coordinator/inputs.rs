@@ -172,4 +172,7 @@ pub struct Setup {
     /// Whether Azure is relied on to refuse a NIC write with an old `If-Match`. If not, a NIC that a
     /// write of unknown outcome may still hit is waited for (`azure_max`) in place of sealed.
     pub trust_if_match: bool,
+    /// Whether a NIC is sealed by a tag of ours, which stays on it. If not, its document is written
+    /// as it is: an operation where the tag needs none.
+    pub epoch_tag: bool,
 }

@@ -109,6 +109,7 @@ impl Coordinator {
             azure_max: self.state.timing.azure_max(),
             cluster: self.setup.cluster.to_string(),
             trust_if_match: self.setup.trust_if_match,
+            epoch_tag: self.setup.epoch_tag,
             exposed: self.state.vips.values().any(|record| record.exposed.contains(&nic)),
         };
         let mut writer = NicWriter::new(setup, self.now);

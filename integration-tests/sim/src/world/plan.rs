@@ -41,6 +41,8 @@ pub struct Plan {
     pub azure: azure_sim::Settings,
     /// Whether the agents rely on `If-Match`.
     pub trust_if_match: bool,
+    /// Whether they leave a tag of theirs on NICs.
+    pub epoch_tag: bool,
     /// Clocks run with errors of their own, within ± 1 %.
     pub clocks_err: bool,
     /// The rates of the nodes' clocks (ppm), where they are not left to chance.
@@ -60,6 +62,7 @@ impl Plan {
             timing,
             azure,
             trust_if_match: true,
+            epoch_tag: true,
             clocks_err: true,
             rates: Vec::new(),
             arranged: |config| config,

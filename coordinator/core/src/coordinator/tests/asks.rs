@@ -28,6 +28,7 @@ fn machine(in_office: bool) -> Coordinator {
         founders: vec![founder("a"), founder("b"), founder("c")],
         api_version: "1".into(),
         trust_if_match: true,
+        epoch_tag: true,
     };
     let mut state = Registry::default();
     let mut apply = |body| {

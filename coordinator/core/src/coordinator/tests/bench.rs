@@ -244,6 +244,7 @@ impl Bench {
             founders,
             api_version: "2024-05-01".into(),
             trust_if_match: true,
+            epoch_tag: true,
         };
         let mut bench = Self {
             now: secs(1_000),

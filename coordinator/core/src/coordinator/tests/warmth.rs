@@ -30,6 +30,7 @@ impl Follower {
             founders: vec![],
             api_version: "v".into(),
             trust_if_match: true,
+            epoch_tag: true,
         };
         let now = bench.now;
         let mut core = Coordinator::new(setup, Clocks::all_at(now));

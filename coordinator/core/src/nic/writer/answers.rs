@@ -11,7 +11,7 @@ use crate::{
     nic::{
         document::{NicDocument, Provisioning},
         problem::{Problem, ProblemKind, Remedy},
-        wire::{HttpAnswer, HttpResult},
+        wire::{HttpAnswer, HttpResult, Method},
     },
     registry::OperationKind,
 };
@@ -49,10 +49,15 @@ impl NicWriter {
         if self.paused.as_ref().is_some_and(|paused| !paused.of_write) {
             self.paused = None;
         }
-        if let Some(before) = self.sealing_from.take() {
-            // H7: a tag PATCH that left the ETag alone has sealed nothing.
+        if let Some((before, sealed_by)) = self.written_from.take() {
+            // H7: a write that left the ETag alone has sealed nothing. It may still change with the
+            // end of the operation.
             self.cleared = before != document.etag() || Mutation::SealBelieved.is_on();
-            self.patch_seals_nothing = !self.cleared;
+            if !self.cleared && document.provisioning() == Provisioning::Updating {
+                self.written_from = Some((before, sealed_by));
+            } else if !self.cleared {
+                self.seal_otherwise(now, sealed_by);
+            }
         }
         let updating = document.provisioning() == Provisioning::Updating
             || document.configs().any(|config| {
@@ -61,6 +66,19 @@ impl NicWriter {
             });
         self.updating_since = updating.then(|| self.updating_since.unwrap_or(now));
         self.read = Some(Read { document, asked_at: self.asked_at });
+    }
+
+    /// A seal has changed nothing: another kind of it may.
+    fn seal_otherwise(&mut self, now: Clocks, sealed_by: Option<Method>) {
+        match sealed_by {
+            None => {}
+            Some(Method::Patch) => self.patch_seals_nothing = true,
+            Some(_) => {
+                let text = "Azure took a PUT of the NIC and left its ETag as it was: only time \
+                            makes earlier writes harmless there";
+                self.pause_seals(now, Problem::new(ProblemKind::Refused, text), None);
+            }
+        }
     }
 
     pub(super) fn on_written(
@@ -128,13 +146,22 @@ impl NicWriter {
         answer: &HttpAnswer,
         effects: &mut Vec<NicEffect>,
     ) {
-        // A tag PATCH counts only after a read has shown another ETag.
-        self.cleared = !matches!(sent.plan, Plan::Seal { whole: false, .. });
+        // It counts only after a read has shown another ETag: then nothing that was made from an
+        // older document is taken any more (I2).
+        let sealed_by = match &sent.plan {
+            Plan::Put { .. } => None,
+            Plan::Seal { whole: false, .. } => Some(Method::Patch),
+            Plan::Seal { whole: true, .. } => Some(Method::Put),
+        };
+        self.written_from = Some((sent.etag, sealed_by));
+        self.cleared = false;
         self.stale = true;
         self.batch = usize::MAX;
         self.surprises = 0;
         self.paused = None;
-        self.seals_paused = None;
+        if sealed_by != Some(Method::Put) {
+            self.seals_paused = None;
+        }
         let (kind, vips): (_, Vec<VipName>) = match sent.plan {
             Plan::Put { items, .. } => {
                 let attach = |want: &Want| matches!(want.presence, Presence::Present { .. });
@@ -150,10 +177,7 @@ impl NicWriter {
                 }
                 (kind, vips)
             }
-            Plan::Seal { asked, whole, .. } => {
-                self.sealing_from = (!whole).then_some(sent.etag);
-                (OperationKind::Seal, asked.into_keys().collect())
-            }
+            Plan::Seal { asked, .. } => (OperationKind::Seal, asked.into_keys().collect()),
         };
         let url = answer.headers.get("azure-asyncoperation").cloned().unwrap_or_default();
         let over = url.is_empty();

@@ -31,7 +31,7 @@ use super::{
     budget::{Budget, Urgency},
     document::NicDocument,
     problem::{Problem, ProblemKind},
-    wire::{HttpId, HttpRequest, HttpResult},
+    wire::{HttpId, HttpRequest, HttpResult, Method},
 };
 use crate::registry::{AzureOperation, OperationKind, Registry};
 
@@ -69,6 +69,8 @@ pub(crate) struct Setup {
     /// Whether Azure is relied on to refuse a write with an old `If-Match`. Else nothing is sealed,
     /// and only time clears a NIC.
     pub(crate) trust_if_match: bool,
+    /// Whether seals leave our tag on the NIC; else the whole document is written as it is.
+    pub(crate) epoch_tag: bool,
     /// Whether the NIC was exposed when this leader took office: an earlier leader's write may still
     /// hit it.
     pub(crate) exposed: bool,
@@ -224,8 +226,9 @@ pub(crate) struct NicWriter {
     patch_seals_nothing: bool,
     /// How often in a row a write met another NIC than the one just read: another ETag, or none.
     surprises: u32,
-    /// ETag before a seal that is to be checked.
-    sealing_from: Option<String>,
+    /// The ETag before the last write that was accepted, until a read shows whether there is
+    /// another one; and how it sealed, if it did nothing else.
+    written_from: Option<(String, Option<Method>)>,
     seals_sent: u64,
     batch: usize,
     /// Problems since they were last taken, each as often as it was met.
@@ -266,7 +269,7 @@ impl NicWriter {
             sealing_since: None,
             patch_seals_nothing: false,
             surprises: 0,
-            sealing_from: None,
+            written_from: None,
             seals_sent: 0,
             batch: usize::MAX,
             met: vec![],

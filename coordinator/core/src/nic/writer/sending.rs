@@ -190,9 +190,12 @@ impl NicWriter {
         }
         self.seals_sent += 1;
         let value = format!("{}:{}.{}", self.setup.cluster, self.setup.term, self.seals_sent);
-        let whole = self.patch_seals_nothing;
-        let body =
-            if whole { document.with_tag(TAG, &value) } else { document.tags_with(TAG, &value) };
+        let whole = self.patch_seals_nothing || !self.setup.epoch_tag;
+        let body = match (self.setup.epoch_tag, whole) {
+            (false, _) => document.value().clone(),
+            (true, true) => document.with_tag(TAG, &value),
+            (true, false) => document.tags_with(TAG, &value),
+        };
         Some((Plan::Seal { asked: self.seals.clone(), whole, body }, etag))
     }
 

@@ -34,7 +34,41 @@ fn a_tag_patch_that_leaves_the_etag_alone_is_followed_by_a_whole_put() {
     *whole.pointer_mut("/tags").expect("tags") = json!({"owner": "them", "vipfence": "c:3.2"});
     assert_eq!(put.body, Some(whole));
     bench.answer(ok(200, json!({})));
+    bench.reads(nic("2", &[110]));
     assert!(bench.cleared());
+}
+
+#[test]
+fn without_our_tag_a_seal_is_a_put_of_the_document_as_it_is() {
+    let mut bench = Bench::new();
+    bench.writer.setup.epoch_tag = false;
+    bench.want_seal(110);
+    bench.reads(nic("1", &[110]));
+    let put = bench.writes();
+    assert_eq!((put.method, put.body), (Method::Put, Some(nic_in("Succeeded", "1", &[110]))));
+    bench.answer(ok(200, json!({})));
+    // It may still change with the end of its operation.
+    bench.reads(ok(200, nic_in("Updating", "1", &[110])));
+    assert!(!bench.cleared());
+    bench.later(1_000);
+    bench.reads(nic("2", &[110]));
+    assert!(bench.cleared());
+    bench.quiet();
+}
+
+#[test]
+fn a_put_that_leaves_the_etag_alone_seals_nothing_and_only_time_clears() {
+    let mut bench = Bench::new();
+    bench.writer.setup.epoch_tag = false;
+    bench.want_seal(110);
+    bench.reads(nic("1", &[110]));
+    bench.writes();
+    bench.answer(ok(200, json!({})));
+    bench.reads(nic("1", &[110]));
+    assert!(!bench.cleared());
+    bench.quiet();
+    bench.later(301_000);
+    assert!(bench.cleared(), "no earlier write can hit any more");
 }
 
 #[test]
@@ -56,8 +90,8 @@ fn an_edit_that_is_due_makes_a_seal_needless() {
     bench.reads(nic("1", &[]));
     assert_eq!(bench.writes().method, Method::Put);
     bench.answer(ok(200, json!({})));
-    assert!(bench.cleared());
     bench.reads(nic("2", &[110]));
+    assert!(bench.cleared());
     bench.quiet();
 }
 
