@@ -93,7 +93,7 @@ pub(super) struct FaultArgs {
     /// Only requests about this NIC.
     #[arg(long)]
     nic: Option<String>,
-    /// Only this method; * = all. Writes without it.
+    /// Only this method; * = all, POLL = the GETs of operations. Writes without it.
     #[arg(long)]
     method: Option<String>,
     /// Lets so many pass first.

@@ -12,7 +12,8 @@ pub struct Fault {
     /// Name of the NIC in the path; `None` = any path.
     #[serde(default)]
     pub nic: Option<String>,
-    /// HTTP method; `None` = any that writes, `*` = any.
+    /// HTTP method; `None` = any that writes, `*` = any. `POLL` = a GET of an operation, which is
+    /// among the `GET`s too.
     #[serde(default)]
     pub method: Option<String>,
     /// Lets so many pass first.
@@ -129,6 +130,9 @@ impl FaultEffect {
     }
 }
 
+/// The word for a GET of an operation.
+pub(crate) const POLL: &str = "POLL";
+
 /// What a fault is held against.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Aim<'a> {
@@ -192,8 +196,9 @@ impl Fault {
             wanted.as_ref().is_none_or(|w| is.is_some_and(|is| w.eq_ignore_ascii_case(is)))
         };
         let method = match self.method.as_deref() {
-            None => aim.method != "GET",
+            None => !matches!(aim.method, "GET" | POLL),
             Some("*") => true,
+            Some("GET") if aim.method == POLL => true,
             Some(method) => method.eq_ignore_ascii_case(aim.method),
         };
         method && fits(&self.node, aim.node) && fits(&self.nic, aim.nic)

@@ -19,7 +19,7 @@ use serde_json::Value;
 use super::attachments::{AttachmentChange, DataPlane};
 use super::config::WorldConfig;
 use super::error::ArmError;
-use super::fault::{Aim, FaultEffect, Faults};
+use super::fault::{Aim, FaultEffect, Faults, POLL};
 use super::guid::Guids;
 use super::held::Held;
 use super::http::{ArmRequest, ArmResponse, Target};
@@ -130,7 +130,7 @@ impl World {
         let aim = Aim {
             node: sender.map(|identity| identity.node.as_str()),
             nic: nic.as_deref(),
-            method: &request.method,
+            method: if is_poll(&request) { POLL } else { &request.method },
         };
         match self.faults.strike_request(aim) {
             Some(FaultEffect::Refuse { status, code, message, retry_after_s }) => {
@@ -267,6 +267,14 @@ impl World {
 }
 
 /// The NIC that a request names.
+fn is_poll(request: &ArmRequest) -> bool {
+    let within = match Route::parse(&Target::parse(&request.path_and_query)) {
+        Route::Subscription { within, .. } => within,
+        Route::Endpoints | Route::Subscriptions | Route::Unknown => return false,
+    };
+    request.method == "GET" && matches!(within, InSubscription::Operation { .. })
+}
+
 fn nic_of(request: &ArmRequest) -> Option<String> {
     match Route::parse(&Target::parse(&request.path_and_query)) {
         Route::Subscription {

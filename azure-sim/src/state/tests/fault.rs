@@ -239,6 +239,23 @@ fn a_fault_can_let_some_pass_and_faults_can_be_cleared() {
 }
 
 #[test]
+fn a_fault_can_strike_polls_only_and_one_for_reads_strikes_them_too() {
+    let mut bench = Bench::new();
+    let gone = |method: &str| {
+        let (status, code) = (404, "OperationNotFound".to_owned());
+        let (message, retry_after_s) = (String::new(), None);
+        Fault::once(FaultEffect::Refuse { status, code, message, retry_after_s }).for_method(method)
+    };
+    bench.fault(gone("POLL"));
+    let put = bench.attach("n1-nic", VIP);
+    assert_eq!(bench.nic("n1-nic")["name"], "n1-nic", "it is no poll");
+    assert_eq!(bench.poll(&put)["error"]["code"], "OperationNotFound");
+    assert_eq!(bench.poll(&put)["status"], "InProgress");
+    bench.fault(gone("GET"));
+    assert_eq!(bench.poll(&put)["error"]["code"], "OperationNotFound");
+}
+
+#[test]
 fn settings_change_by_name_and_unknown_ones_are_refused() {
     let mut bench = Bench::new();
     let change = |changes: Value| AdminCommand::ChangeSettings {
