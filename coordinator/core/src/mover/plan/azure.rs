@@ -190,8 +190,9 @@ impl Facts<'_> {
             if self.attach_accepted(record, place) {
                 continue;
             }
-            let Some(problem) = writer.problem(place.address) else { continue };
-            let ProblemKind::AddressInUse { holder } = &problem.kind else {
+            let problem = writer.problem(place.address);
+            let Some(ProblemKind::AddressInUse { holder }) = problem.map(|known| &known.kind)
+            else {
                 self.say_problem(place, decision);
                 continue;
             };
@@ -201,9 +202,11 @@ impl Facts<'_> {
                 let from = from.clone();
                 return self.detach(record, from, since, false, decision);
             }
-            let all_gone = from.iter().filter(same).all(|p| self.lists(p) == Some(false));
-            if !all_gone {
-                // The pipelined attach: Azure has not let go of it yet.
+            let kept = from.iter().filter(same).find(|p| self.lists(p) != Some(false));
+            if let Some(kept) = kept {
+                // The pipelined attach: Azure has not let go of it yet. Where the detach failed, that
+                // is what the move waits for.
+                self.say_problem(kept, decision);
                 continue;
             }
             // Azure has seen it somewhere: what was read before that proves nothing (a write of
@@ -270,6 +273,9 @@ impl Facts<'_> {
         if let Some(problem) = writer.problem(place.address) {
             let reason = format!("NIC {}: {problem}", place.nic.name());
             decision.wait(reason, writer.next_attempt(place.address));
+        } else if writer.is_changed_by_others() {
+            let nic = place.nic.name();
+            decision.wait(format!("NIC {nic} is being changed by another operation"), None);
         }
     }
 }

@@ -8,7 +8,7 @@ use vipfence_types::{Clocks, NicId, NodeId};
 use super::{Decision, Facts};
 use crate::{
     mover::{Check, target::check},
-    nic::{ProblemKind, Remedy},
+    nic::{NicWriter, ProblemKind, Remedy},
     registry::{AzureTrack, Cause, Move, Step, VipRecord},
 };
 
@@ -114,6 +114,8 @@ impl Facts<'_> {
 
     /// Whether a failure tells something of the target. Where Azure refuses this leader at the NIC
     /// that the VIP comes from as well, or has not said yet, the leader's own rights are in question.
+    /// What it said of the target before it let us read the other NIC tells nothing: rights that come
+    /// back do so for both, and one of them is read first.
     fn is_targets_own(&self, record: &VipRecord, open: &Move, target: &NodeId) -> bool {
         let key = (record.name.clone(), open.id);
         let since = self.lead.open_since.get(&key).copied().unwrap_or(self.now);
@@ -122,11 +124,15 @@ impl Facts<'_> {
         let places = record.azure.places();
         let mut others =
             places.iter().map(|place| &place.nic).filter(|nic| elsewhere(nic)).peekable();
+        let refused = own.into_iter().flatten().filter_map(|nic| self.nics.get(&nic.id));
+        let refused = refused.filter_map(NicWriter::forbidden_at).next();
+        let said_since = |read: Clocks| refused.is_none_or(|refused| refused.later_than(read));
         let readable = |nic: &NicId| {
             let writer = self.nics.get(nic);
             writer.is_some_and(|writer| {
+                let read = writer.document_since(since).and_then(|_| writer.asked_at());
                 writer.is_gone()
-                    || writer.document_since(since).is_some()
+                    || read.is_some_and(said_since)
                     || writer.nic_problem().is_some_and(|p| p.kind.remedy() != Remedy::Human)
             })
         };

@@ -482,9 +482,25 @@ impl NicWriter {
         self.items_paused.get(&address).map(|paused| paused.met)
     }
 
+    /// Whether this NIC is being changed by an operation that is not known to be ours.
+    pub(crate) fn is_changed_by_others(&self) -> bool {
+        self.updating_since.is_some() && self.operation.is_none()
+    }
+
     /// What stands in the way of everything on this NIC.
     pub(crate) fn nic_problem(&self) -> Option<&Problem> {
         self.paused.as_ref().map(|paused| &paused.problem)
+    }
+
+    /// When Azure last said that this leader may not read or write this NIC, if that is what it says.
+    pub(crate) fn forbidden_at(&self) -> Option<Clocks> {
+        let paused = self.paused.as_ref();
+        paused.filter(|paused| paused.problem.kind == ProblemKind::Forbidden).map(|known| known.met)
+    }
+
+    /// When the document that is known was asked for.
+    pub(crate) fn asked_at(&self) -> Option<Clocks> {
+        self.read.as_ref().map(|read| read.asked_at)
     }
 
     /// When something that waits is tried again.
