@@ -89,6 +89,12 @@ impl World {
         nics.filter(lists).collect()
     }
 
+    /// Azure itself: documents, settings, and the journal of what was asked of it.
+    #[must_use]
+    pub fn azure(&self) -> &azure_sim::World {
+        &self.azure.world
+    }
+
     /// The properties of the ipConfiguration that an address has on a NIC.
     #[must_use]
     pub fn properties(&self, nic: &str, address: IpAddr) -> Option<Value> {

@@ -3,9 +3,12 @@
 //! Each of them broke an earlier text of the design. With the fence in place nothing may be
 //! violated; where a mutation removes the fence, the same script must end in a violation. Letters
 //! as there: `h` the first round (from H13 on in `h13`), `v` the second, `l` the traps in which nothing moves any more.
-//! `azure` is no attack: what Azure asks of a move besides.
+//! `azure` and `errors` are no attacks: what Azure asks of a move besides, and every way in which it
+//! can refuse one.
 
 mod azure;
+mod errors;
+mod foreign;
 mod h;
 mod h13;
 mod l;
