@@ -51,4 +51,4 @@ pub use schedule::{Length, Schedule, Strike, WAITING_FAULTS};
 pub use search::{Failure, Tally, search, shrink};
 pub use sometimes::{MUST_HAPPEN, Sometimes};
 pub use timeline::Timeline;
-pub use world::{Deed, Kind, Plan, Verdict, World, Wrote};
+pub use world::{Coming, Deed, Kind, Plan, Verdict, World, Wrote};

@@ -6,8 +6,10 @@
 //!
 //! Here is the queue and the turn of each event. What may happen stands in the modules: what a world
 //! is made of in `plan`, faults in `deed`, messages in `post` and the rules for them in `rule`,
-//! processes in `life`, the operator's calls in `operator`, what scripted scenarios use in `script`.
+//! processes in `life`, the operator's calls in `operator`, what scripted scenarios use in `script`
+//! and `coming`.
 
+mod coming;
 mod deed;
 mod life;
 mod operator;
@@ -35,6 +37,7 @@ use crate::{
     timeline::Timeline,
 };
 
+pub use coming::Coming;
 pub use deed::Deed;
 pub use plan::Plan;
 pub(crate) use plan::node_id;
@@ -244,14 +247,11 @@ impl World {
     pub fn run_until(&mut self, span: u64, done: impl Fn(&Self) -> bool) -> bool {
         let end = self.now + span;
         while self.violation.is_none() && !done(self) {
-            let Some(entry) = self.queue.first_entry().filter(|entry| entry.key().0 <= end) else {
+            if self.queue.first_key_value().is_none_or(|((at, _), _)| *at > end) {
                 self.now = end;
                 return done(self);
-            };
-            self.now = self.now.max(entry.key().0);
-            let event = entry.remove();
-            self.happen(event);
-            self.look();
+            }
+            self.step();
         }
         self.violation.is_none()
     }

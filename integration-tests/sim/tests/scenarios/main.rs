@@ -4,7 +4,7 @@
 //! violated; where a mutation removes the fence, the same script must end in a violation. Letters
 //! as there: `h` the first round (from H13 on in `h13`), `v` the second, `l` the traps in which nothing moves any more.
 //! `azure` and `errors` are no attacks: what Azure asks of a move besides, and every way in which it
-//! can refuse one.
+//! can refuse one. `takeover` takes the leader away at every instant of a move.
 
 mod azure;
 mod errors;
@@ -13,4 +13,5 @@ mod h;
 mod h13;
 mod l;
 mod stage;
+mod takeover;
 mod v;
