@@ -454,7 +454,7 @@ impl Draw {
                     "InvalidRequestFormat",
                     "ACodeThatNobodyKnows",
                 ];
-                let code: &str = self.chance.pick(&codes);
+                let code = *self.chance.pick(&codes);
                 refuse(400, code, None)
             }
             18 => FaultEffect::FailOperation {
