@@ -18,8 +18,8 @@ use crate::{
 /// healthy cluster takes: an election, a lease wait of the tolerant profile, operations that were
 /// slow when the faults ended, a pause that Azure has asked for, and the minute until drift is seen.
 pub const CONVERGE: u64 = secs(180);
-/// How often `azure_max` may be waited for beside that, where `If-Match` is not relied on: once for
-/// what the last leader left, once for what is found then.
+/// How often `azure_max` may be waited for beside that, where only time clears a NIC: once for what
+/// the last leader left, once for what is found then.
 const WAITS: u64 = 2;
 /// How often a stranger looks whether he has taken something.
 const SLICE: u64 = secs(5);
@@ -138,9 +138,9 @@ impl World {
     }
 
     fn converge_limit(&self) -> u64 {
-        match self.setup.trust_if_match {
-            true => CONVERGE,
-            false => CONVERGE + WAITS * ms(self.setup.timing.azure_max_ms),
+        match self.only_time_clears {
+            true => CONVERGE + WAITS * ms(self.setup.timing.azure_max_ms),
+            false => CONVERGE,
         }
     }
 

@@ -140,10 +140,9 @@ impl Draw {
         };
         plan.azure = self.settings();
         plan.epoch_tag = !self.chance.one_in(6);
-        if !plan.azure.put_honours_if_match || self.chance.one_in(16) {
-            // Then only the longest time that a write can be late protects; ours are late by a
-            // minute at most.
-            plan.trust_if_match = false;
+        plan.trust_if_match = plan.azure.put_honours_if_match && !self.chance.one_in(16);
+        if plan.only_time_clears() {
+            // Ours are late by a minute at most.
             plan.timing.profile = Profile::Custom;
             plan.timing.azure_max_ms = 90_000;
         }
@@ -332,9 +331,9 @@ impl Draw {
                 _ => {
                     let profile = *self.chance.pick(&[Profile::Fast, Profile::Tolerant]);
                     let azure_max_ms = plan.timing.azure_max_ms;
-                    let timing = match plan.trust_if_match {
-                        true => Timing::of(profile),
-                        false => {
+                    let timing = match plan.only_time_clears() {
+                        false => Timing::of(profile),
+                        true => {
                             Timing { profile: Profile::Custom, azure_max_ms, ..Timing::of(profile) }
                         }
                     };

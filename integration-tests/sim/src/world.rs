@@ -77,6 +77,8 @@ pub struct World {
     queue: BTreeMap<(At, u64), Event>,
     order: u64,
     pub(crate) setup: Setup,
+    /// See [`Plan`].
+    pub(crate) only_time_clears: bool,
     nics: BTreeMap<NodeId, Vec<NicRecord>>,
     roster: Arc<Roster>,
     pub(crate) machines: Vec<Machine>,
@@ -136,6 +138,7 @@ impl World {
             queue: BTreeMap::new(),
             order: 0,
             setup,
+            only_time_clears: plan.only_time_clears(),
             nics,
             roster: Arc::new(Roster::new(&nodes)),
             kernel_due: vec![None; machines.len()],

@@ -78,6 +78,12 @@ impl Plan {
         nodes.push(("w".to_owned(), Role::Witness));
         Self { nodes, ..Self::three(timing) }
     }
+
+    /// Whether nothing but the longest time that a write can be late makes earlier writes harmless:
+    /// `If-Match` is not relied on, or neither a tag nor a PUT changes an ETag.
+    pub(crate) fn only_time_clears(&self) -> bool {
+        !self.trust_if_match || !self.epoch_tag && !self.azure.same_put_changes_etag
+    }
 }
 
 /// The name of a node.
