@@ -1,7 +1,7 @@
 //! A machine: what outlives a process.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -47,10 +47,11 @@ pub(crate) struct Machine {
     /// Addresses that were there when a pause ended, with lifetimes that stood still meanwhile: the
     /// exception of I1 (ADR 6). Each goes when it is dropped, runs out or is set anew.
     pub(crate) excused: BTreeSet<IpAddr>,
-    /// What has to happen before they count all the same, and to which process: without that one
-    /// nobody but the kernel takes them off.
+    /// What has to happen before they count all the same, and to which process.
     pub(crate) excuse_ends: ExcuseEnds,
     pub(crate) excused_process: Option<u64>,
+    /// The process that set each address last: another one leaves it to the kernel.
+    pub(crate) set_by: BTreeMap<IpAddr, u64>,
 }
 
 /// When addresses that a pause preserved count again.
@@ -99,10 +100,12 @@ impl Machine {
 }
 
 impl Machine {
-    /// Whether addresses that a pause preserved do not count now.
-    fn is_excused_for_its_addresses(&self) -> bool {
+    /// Whether an address is one that a pause preserved, and does not count now: its process has not
+    /// acted yet, or is gone, and nobody but the kernel takes it off.
+    fn is_preserved(&self, address: IpAddr) -> bool {
         let number = self.process.as_ref().map(Process::number);
-        self.excuse_ends != ExcuseEnds::Never || number != self.excused_process
+        let orphaned = self.set_by.get(&address).copied() != number;
+        self.excused.contains(&address) && (self.excuse_ends != ExcuseEnds::Never || orphaned)
     }
 }
 
@@ -115,7 +118,7 @@ impl Node for Machine {
         self.paused.is_none()
             && !self.off
             && self.kernel.has(address)
-            && !(self.excused.contains(&address) && self.is_excused_for_its_addresses())
+            && !self.is_preserved(address)
     }
 
     fn entitled(&self, now: At) -> Vec<HeldVip> {

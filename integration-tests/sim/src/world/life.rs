@@ -82,6 +82,9 @@ impl World {
     }
 
     pub(super) fn learn(&mut self, node: usize, process: u64, fact: Fact) {
+        if let Fact::Set { address, .. } = &fact {
+            self.machines[node].set_by.insert(*address, process);
+        }
         if let Fact::Set { address, .. } | Fact::Dropped { address } = &fact
             && self.machines[node].excuse_ends == ExcuseEnds::Never
         {

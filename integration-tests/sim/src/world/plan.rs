@@ -3,7 +3,7 @@
 //! Nothing happens here: this is how things stand when the first event comes.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     net::Ipv4Addr,
     sync::{Arc, Mutex},
 };
@@ -149,5 +149,6 @@ pub(super) fn machine(
         excused: BTreeSet::new(),
         excuse_ends: ExcuseEnds::Never,
         excused_process: None,
+        set_by: BTreeMap::new(),
     }
 }
