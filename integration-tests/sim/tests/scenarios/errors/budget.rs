@@ -45,11 +45,12 @@ fn class(call: &Call) -> (String, bool) {
     (call.principal.clone().unwrap_or_default(), call.method == "GET")
 }
 
-/// Forty moves, some of which have the time to attach and are refused meanwhile; then four hundred as
-/// fast as anybody may ask for them. Most supersede the one before.
+/// Forty moves, some of which have the time to attach and are refused meanwhile; then two thousand as
+/// fast as anybody may ask for them. Most supersede the one before. Each wants its NICs read anew:
+/// without a budget that is more than Azure gives.
 fn a_burst(world: &mut World) -> Story {
     let pauses = (0..40_u32).map(|number| if number % 4 == 0 { secs(6) } else { ms(300) });
-    let pauses = pauses.chain(core::iter::repeat_n(ms(20), 400));
+    let pauses = pauses.chain(core::iter::repeat_n(ms(20), 2_000));
     for (pause, to) in pauses.zip([B, C, A].into_iter().cycle()) {
         world.ask_move("demo", to);
         world.run(pause);
@@ -86,7 +87,7 @@ fn a_burst_of_moves_never_asks_for_more_than_azure_gives() {
         let tried = refused("PrivateIPAddressIsAllocated");
         check(world, tried >= 20, &format!("the attach is tried again and again: {tried}"))?;
         let (reads, writes) = (deepest(&requests, true, 25), deepest(&requests, false, 10));
-        let near = (150..=250).contains(&reads) || (150..=200).contains(&writes);
+        let near = (200..=250).contains(&reads);
         check(world, near, &format!("it comes near the limit: {reads} reads, {writes} writes"))?;
         let over = requests.iter().filter(|(_, call)| is_throttled(call)).count();
         check(world, over == 0, &format!("nothing is throttled: {over}"))?;
