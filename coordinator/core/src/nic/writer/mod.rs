@@ -210,8 +210,8 @@ pub(crate) struct NicWriter {
     items_paused: BTreeMap<IpAddr, Paused>,
     updating_since: Option<Clocks>,
     accepted: BTreeMap<IpAddr, Want>,
-    /// Our latest write or seal here in this term was accepted, and none of unknown outcome was
-    /// sent after it.
+    /// Our latest write or seal here in this term was accepted and another ETag read after it, and
+    /// none of unknown outcome was sent since.
     cleared: bool,
     last_unknown: Option<Clocks>,
     /// A seal was refused, and nothing has been accepted since. Holds up seals only.
