@@ -1,7 +1,7 @@
 //! The commands of `azure-sim admin` that change something, and what they are as
 //! [`AdminCommand`]s.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use azure_sim::{AdminCommand, Fault, FaultEffect, HoldId, Lock, Power, Profile};
@@ -163,7 +163,7 @@ pub(super) enum ThirdParty {
         /// Name of the NIC.
         nic: String,
         /// Its address.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// Its name; made from the address without it.
         #[arg(long)]
         ip_config: Option<String>,
@@ -176,7 +176,7 @@ pub(super) enum ThirdParty {
         /// Name of the NIC.
         nic: String,
         /// Its address.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// The operation ends at once.
         #[arg(long)]
         immediate: bool,

@@ -1,7 +1,7 @@
 //! The tester's hand: everything that can be done to a world besides sending it requests. What a
 //! command does stands in `obey`.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -106,7 +106,7 @@ pub enum AdminCommand {
         /// Name of the NIC.
         nic: String,
         /// Address.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// Name of the ipConfiguration; `None` = made from the address.
         #[serde(default)]
         ip_config: Option<String>,
@@ -119,7 +119,7 @@ pub enum AdminCommand {
         /// Name of the NIC.
         nic: String,
         /// Address.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// The operation ends at once.
         #[serde(default)]
         immediate: bool,

@@ -4,7 +4,7 @@
 //! ask for an address): it changes when an operation has taken effect, plus a lag.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -18,14 +18,14 @@ pub struct Attachments {
     /// Number of changes so far.
     pub version: u64,
     /// Address to NIC id, over all virtual networks.
-    pub attachments: BTreeMap<Ipv4Addr, String>,
+    pub attachments: BTreeMap<IpAddr, String>,
 }
 
 /// One address that goes elsewhere now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttachmentChange {
     /// The address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// The NIC that gets its traffic from now on.
     pub nic: Option<String>,
 }
@@ -35,7 +35,7 @@ pub struct AttachmentChange {
 pub(crate) struct DataPlane {
     version: u64,
     /// By network, then address.
-    effective: BTreeMap<(String, Ipv4Addr), String>,
+    effective: BTreeMap<(String, IpAddr), String>,
     waiting: VecDeque<Waiting>,
 }
 
@@ -44,7 +44,7 @@ struct Waiting {
     due: Duration,
     network: String,
     nic: String,
-    addresses: BTreeSet<Ipv4Addr>,
+    addresses: BTreeSet<IpAddr>,
 }
 
 impl DataPlane {
@@ -58,7 +58,7 @@ impl DataPlane {
     }
 
     /// The addresses that reach this NIC.
-    pub(crate) fn of(&self, nic: &str) -> impl Iterator<Item = Ipv4Addr> {
+    pub(crate) fn of(&self, nic: &str) -> impl Iterator<Item = IpAddr> {
         self.effective.iter().filter(move |(_, n)| *n == nic).map(|((_, address), _)| *address)
     }
 
@@ -69,7 +69,7 @@ impl DataPlane {
         due: Duration,
         network: &str,
         nic: &str,
-        addresses: BTreeSet<Ipv4Addr>,
+        addresses: BTreeSet<IpAddr>,
     ) -> Vec<AttachmentChange> {
         let due = self.waiting.back().map_or(due, |last| last.due.max(due));
         let (network, nic) = (network.to_owned(), nic.to_owned());
@@ -90,7 +90,7 @@ impl DataPlane {
         let Some(Waiting { network, nic, addresses, .. }) = self.waiting.pop_front() else {
             return Vec::new();
         };
-        let gone: Vec<Ipv4Addr> = self.of(&nic).filter(|a| !addresses.contains(a)).collect();
+        let gone: Vec<IpAddr> = self.of(&nic).filter(|a| !addresses.contains(a)).collect();
         let mut changes = Vec::new();
         for address in gone {
             self.effective.remove(&(network.clone(), address));
@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn an_address_that_went_elsewhere_is_not_taken_away_by_its_old_nic() {
-        let address = Ipv4Addr::new(10, 5, 0, 110);
+        let address = IpAddr::from([10, 5, 0, 110]);
         let mut plane = DataPlane::default();
         let now = Duration::ZERO;
         for (nic, addresses) in [("a", vec![address]), ("b", vec![address]), ("a", vec![])] {
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn a_shorter_lag_does_not_let_a_later_change_overtake() {
-        let address = Ipv4Addr::new(10, 5, 0, 110);
+        let address = IpAddr::from([10, 5, 0, 110]);
         let mut plane = DataPlane::default();
         plane.change_at(Duration::from_secs(5), "vnet", "a", BTreeSet::from([address]));
         plane.change_at(Duration::from_secs(1), "vnet", "b", BTreeSet::from([address]));

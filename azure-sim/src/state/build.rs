@@ -1,7 +1,7 @@
 //! From a configuration to a world.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
@@ -69,9 +69,9 @@ impl World {
 
     fn build_nic(&mut self, number: usize, config: NicConfig) {
         let subnet_id = self.config.subnet_id(&config.virtual_network, &config.subnet);
-        let ip_config = |name: &str, address: Ipv4Addr, primary| IpConfig {
+        let ip_config = |name: &str, address: IpAddr, primary| IpConfig {
             name: name.to_owned(),
-            block: Prefix::new(address, 32).expect("every address is a /32"),
+            block: Prefix::host(address),
             written: address.to_string(),
             subnet_id: subnet_id.clone(),
             primary,

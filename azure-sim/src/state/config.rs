@@ -2,7 +2,7 @@
 //! VMs and NICs.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 
@@ -57,8 +57,23 @@ pub struct VirtualNetworkConfig {
 pub struct SubnetConfig {
     /// Resource name, unique in its network.
     pub name: String,
-    /// IPv4 prefix.
+    /// Its prefix; IPv4, since a primary ipConfiguration is.
     pub prefix: Prefix,
+    /// Its IPv6 prefix, if it is of both families.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefix_v6: Option<Prefix>,
+}
+
+impl SubnetConfig {
+    /// Its prefixes.
+    pub(super) fn prefixes(&self) -> impl Iterator<Item = Prefix> {
+        [Some(self.prefix), self.prefix_v6].into_iter().flatten()
+    }
+
+    /// The one that an address lies in.
+    pub(super) fn prefix_of(&self, address: IpAddr) -> Option<Prefix> {
+        self.prefixes().find(|prefix| prefix.contains(address))
+    }
 }
 
 /// A virtual machine; its name is the node's name in this simulator.
@@ -89,10 +104,10 @@ pub struct NicConfig {
     /// Subnet in it.
     pub subnet: String,
     /// Address of the primary ipConfiguration `ipconfig1`.
-    pub primary_address: Ipv4Addr,
+    pub primary_address: IpAddr,
     /// Secondary ipConfigurations: name and address.
     #[serde(default)]
-    pub secondary: BTreeMap<String, Ipv4Addr>,
+    pub secondary: BTreeMap<String, IpAddr>,
     /// Tags.
     #[serde(default)]
     pub tags: BTreeMap<String, String>,
@@ -159,7 +174,7 @@ pub enum ConfigError {
         /// The NIC.
         nic: String,
         /// The address.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// What is wrong.
         why: &'static str,
     },
@@ -181,6 +196,7 @@ impl Default for WorldConfig {
                     name: "subnet".to_owned(),
                     prefix: Prefix::new(Ipv4Addr::new(10, 5, 0, 0), 24)
                         .expect("10.5.0.0/24 is a prefix"),
+                    prefix_v6: None,
                 }],
             }],
             vms: Vec::new(),
@@ -206,34 +222,44 @@ impl WorldConfig {
 
     /// Adds a VM and its NIC `{name}-nic` in the first subnet.
     #[must_use]
-    pub fn with_node(mut self, name: &str, address: Ipv4Addr) -> Self {
+    pub fn with_node(mut self, name: &str, address: impl Into<IpAddr>) -> Self {
         self.vms.push(VmConfig {
             name: name.to_owned(),
             principal: None,
             zone: (self.vms.len() % 3 + 1).to_string(),
         });
-        let nic = self.plain_nic(&format!("{name}-nic"), Some(name.to_owned()), address);
+        let nic = self.plain_nic(&format!("{name}-nic"), Some(name.to_owned()), address.into());
         self.nics.push(nic);
+        self
+    }
+
+    /// Gives the first subnet of the first network an IPv6 prefix, fd00:5::/64.
+    #[must_use]
+    pub fn dual_stack(mut self) -> Self {
+        let subnets = self.virtual_networks.first_mut().map(|network| &mut network.subnets);
+        if let Some(subnet) = subnets.and_then(|subnets| subnets.first_mut()) {
+            subnet.prefix_v6 = "fd00:5::/64".parse().ok();
+        }
         self
     }
 
     /// Adds somebody else's NIC, without a VM, in the first subnet.
     #[must_use]
-    pub fn with_stranger(mut self, nic: &str, address: Ipv4Addr) -> Self {
-        let nic = self.plain_nic(nic, None, address);
+    pub fn with_stranger(mut self, nic: &str, address: impl Into<IpAddr>) -> Self {
+        let nic = self.plain_nic(nic, None, address.into());
         self.nics.push(nic);
         self
     }
 
     /// Adds another NIC of a VM, in the first subnet.
     #[must_use]
-    pub fn with_nic(mut self, nic: &str, vm: &str, address: Ipv4Addr) -> Self {
-        let nic = self.plain_nic(nic, Some(vm.to_owned()), address);
+    pub fn with_nic(mut self, nic: &str, vm: &str, address: impl Into<IpAddr>) -> Self {
+        let nic = self.plain_nic(nic, Some(vm.to_owned()), address.into());
         self.nics.push(nic);
         self
     }
 
-    fn plain_nic(&self, name: &str, vm: Option<String>, address: Ipv4Addr) -> NicConfig {
+    fn plain_nic(&self, name: &str, vm: Option<String>, address: IpAddr) -> NicConfig {
         let network = self.virtual_networks.first();
         NicConfig {
             name: name.to_owned(),
@@ -269,7 +295,7 @@ impl WorldConfig {
             {
                 return Err(missing("VM", vm));
             }
-            let prefix = self
+            let subnet = self
                 .virtual_networks
                 .iter()
                 .find(|n| n.name == nic.virtual_network)
@@ -277,16 +303,18 @@ impl WorldConfig {
                 .subnets
                 .iter()
                 .find(|s| s.name == nic.subnet)
-                .ok_or_else(|| missing("subnet", &nic.subnet))?
-                .prefix;
+                .ok_or_else(|| missing("subnet", &nic.subnet))?;
             for address in nic.secondary.values().chain([&nic.primary_address]) {
                 let refuse =
                     |why| ConfigError::Address { nic: nic.name.clone(), address: *address, why };
-                if !prefix.contains(*address) {
+                let Some(prefix) = subnet.prefix_of(*address) else {
                     return Err(refuse("is outside its subnet"));
-                }
+                };
                 if prefix.reserved(*address) {
                     return Err(refuse("is reserved by Azure (first four and last of a subnet)"));
+                }
+                if address.is_ipv6() && *address == nic.primary_address {
+                    return Err(refuse("cannot be primary: that is always an IPv4 address"));
                 }
                 if !taken.insert((&nic.virtual_network, *address)) {
                     return Err(refuse("is taken twice"));

@@ -1,7 +1,7 @@
 //! What the end of an operation does: to the document, to the allocation, to the data plane.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::journal::JournalEvent;
@@ -66,7 +66,7 @@ impl World {
     }
 
     /// A NIC's operation is done: what it gave up is free, what it asked for reaches it.
-    pub(crate) fn take_effect(&mut self, key: &str, addresses: BTreeSet<Ipv4Addr>) {
+    pub(crate) fn take_effect(&mut self, key: &str, addresses: BTreeSet<IpAddr>) {
         let Some(nic) = self.nics.get_mut(key) else { return };
         let freed = std::mem::take(&mut nic.releasing);
         let (network, id) = (nic.goal.network.clone(), nic.id.clone());
@@ -74,7 +74,7 @@ impl World {
         self.change_data_plane(&network, &id, addresses);
     }
 
-    pub(crate) fn free(&mut self, network: &str, addresses: BTreeSet<Ipv4Addr>) {
+    pub(crate) fn free(&mut self, network: &str, addresses: BTreeSet<IpAddr>) {
         if self.settings.cleanup_ms > 0 {
             let until = self.now + Duration::from_millis(self.settings.cleanup_ms);
             let entries = addresses.into_iter().map(|a| ((network.to_owned(), a), until));
@@ -86,7 +86,7 @@ impl World {
         &mut self,
         network: &str,
         nic: &str,
-        addresses: BTreeSet<Ipv4Addr>,
+        addresses: BTreeSet<IpAddr>,
     ) {
         let due = self.now + Duration::from_millis(self.settings.data_plane_lag_ms);
         let changes = self.data_plane.change_at(due, network, nic, addresses);

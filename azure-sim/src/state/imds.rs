@@ -1,6 +1,6 @@
 //! The instance metadata service: each VM has its own, so the caller says which VM asks.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -145,8 +145,9 @@ impl World {
     fn interface(&self, nic: &Nic) -> Value {
         let primary = nic.goal.primary().map(|config| config.block.network());
         let others = self.data_plane.of(&nic.id).filter(|address| Some(*address) != primary);
-        let addresses = primary.into_iter().chain(others);
-        let one = |a: Ipv4Addr| json!({"privateIpAddress": a, "publicIpAddress": ""});
+        let (v4, v6): (Vec<IpAddr>, Vec<IpAddr>) =
+            primary.into_iter().chain(others).partition(IpAddr::is_ipv4);
+        let one = |a: &IpAddr| json!({"privateIpAddress": a, "publicIpAddress": ""});
         let prefix = self
             .config
             .virtual_networks
@@ -160,10 +161,12 @@ impl World {
         );
         json!({
             "ipv4": {
-                "ipAddress": addresses.map(one).collect::<Value>(),
+                "ipAddress": v4.iter().map(one).collect::<Value>(),
                 "subnet": subnet.into_iter().collect::<Value>(),
             },
-            "ipv6": {"ipAddress": []},
+            "ipv6": {
+                "ipAddress": v6.iter().map(|a| json!({"privateIpAddress": a})).collect::<Value>(),
+            },
             "macAddress": nic.mac.replace('-', ""),
         })
     }

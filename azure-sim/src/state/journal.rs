@@ -2,7 +2,7 @@
 //! the data plane, and the tester's own hand.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -88,9 +88,9 @@ pub struct Call {
     /// The answer never reached the client.
     pub answer_lost: bool,
     /// Addresses that came into the NIC's document.
-    pub added: Vec<Ipv4Addr>,
+    pub added: Vec<IpAddr>,
     /// Addresses that left it.
-    pub removed: Vec<Ipv4Addr>,
+    pub removed: Vec<IpAddr>,
     /// The operation it started.
     pub operation: Option<String>,
 }

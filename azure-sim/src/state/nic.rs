@@ -1,7 +1,7 @@
 //! A network interface: what a client wrote, and what Azure shows of it.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use serde_json::{Map, Value, json};
 
@@ -38,7 +38,7 @@ pub(crate) struct Nic {
     /// The operation that runs.
     pub(crate) operation: Option<String>,
     /// Addresses that have left the document and are not free yet.
-    pub(crate) releasing: BTreeSet<Ipv4Addr>,
+    pub(crate) releasing: BTreeSet<IpAddr>,
 }
 
 /// `provisioningState`
@@ -72,7 +72,7 @@ pub(crate) struct Goal {
 }
 
 impl Goal {
-    pub(crate) fn addresses(&self) -> BTreeSet<Ipv4Addr> {
+    pub(crate) fn addresses(&self) -> BTreeSet<IpAddr> {
         self.ip_configs.iter().flat_map(|c| c.block.addresses()).collect()
     }
 
@@ -113,6 +113,7 @@ pub(crate) struct DraftIpConfig {
     pub(crate) subnet_id: Option<String>,
     pub(crate) primary: bool,
     pub(crate) dynamic: bool,
+    pub(crate) ipv6: bool,
     pub(crate) properties: Map<String, Value>,
 }
 
@@ -170,15 +171,18 @@ impl DraftIpConfig {
         let subnet = properties.remove("subnet");
         let subnet_id = text(subnet.and_then(|subnet| subnet.get("id").cloned()));
         let primary = properties.remove("primary").and_then(|p| p.as_bool()).unwrap_or(false);
-        if properties.remove("privateIPAddressVersion").is_some_and(|v| v != "IPv4") {
-            return Err(ArmError::bad_content("the simulator knows IPv4 only"));
-        }
+        let ipv6 = match properties.remove("privateIPAddressVersion").as_ref().map(Value::as_str) {
+            None | Some(Some("IPv4")) => false,
+            Some(Some("IPv6")) => true,
+            Some(_) => return Err(ArmError::bad_content("no such privateIPAddressVersion")),
+        };
         Ok(Self {
             name,
             dynamic: !method.is_some_and(|m| m.eq_ignore_ascii_case("Static")),
             address,
             subnet_id,
             primary,
+            ipv6,
             properties,
         })
     }
@@ -272,7 +276,8 @@ impl Nic {
         set("privateIPAllocationMethod", json!(if config.dynamic { "Dynamic" } else { "Static" }));
         set("subnet", json!({"id": config.subnet_id}));
         set("primary", json!(config.primary));
-        set("privateIPAddressVersion", json!("IPv4"));
+        let version = if config.block.network().is_ipv4() { "IPv4" } else { "IPv6" };
+        set("privateIPAddressVersion", json!(version));
         json!({
             "name": config.name,
             "id": self.ip_config_id(&config.name),

@@ -1,7 +1,7 @@
 //! Long-running operations: from the acceptance of a PUT to `Succeeded`, `Failed` or `Canceled`.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::error::ArmError;
@@ -18,7 +18,7 @@ pub(crate) struct Operation {
     pub(crate) accepted: Duration,
     pub(crate) due: Duration,
     /// What the data plane is to do for the NIC.
-    pub(crate) addresses: BTreeSet<Ipv4Addr>,
+    pub(crate) addresses: BTreeSet<IpAddr>,
     /// What the document was before.
     pub(crate) previous: Option<Goal>,
     /// Decided at acceptance: it will end in this failure; `true` = the data plane changes all

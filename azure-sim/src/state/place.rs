@@ -1,7 +1,7 @@
 //! The subnet of an ipConfiguration, and which of its addresses may be had.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::error::ArmError;
 use super::net::Prefix;
@@ -14,6 +14,7 @@ pub(crate) struct Place<'a> {
     pub(crate) network: String,
     subnet: &'a str,
     pub(crate) subnet_id: String,
+    /// That of the address's family.
     prefix: Prefix,
     taken: Option<&'a Taken>,
 }
@@ -40,12 +41,15 @@ impl<'a> Place<'a> {
                         return Err(trouble.refusal(id));
                     }
                     let network = network.name.to_ascii_lowercase();
+                    let mut prefixes = subnet.prefixes();
+                    let same = |prefix: &Prefix| prefix.network().is_ipv6() == config.ipv6;
+                    let prefix = prefixes.find(same).ok_or_else(|| no_such_family(id))?;
                     return Ok(Self {
                         taken: around.taken.get(&network),
                         network,
                         subnet: &subnet.name,
                         subnet_id: id.to_owned(),
-                        prefix: subnet.prefix,
+                        prefix,
                     });
                 }
             }
@@ -68,7 +72,7 @@ impl<'a> Place<'a> {
         config_id: &str,
         config: &DraftIpConfig,
         kept: Option<&IpConfig>,
-        used: &BTreeSet<Ipv4Addr>,
+        used: &BTreeSet<IpAddr>,
     ) -> Result<Prefix, ArmError> {
         match (&config.address, config.dynamic) {
             // A dynamic address stays what it is, whatever the body says. [I]
@@ -77,9 +81,15 @@ impl<'a> Place<'a> {
                 _ => self.first_free(used),
             },
             (Some(text), false) => {
-                let block =
-                    if text.contains('/') { text.parse() } else { (text.clone() + "/32").parse() };
-                block.ok().filter(|block: &Prefix| block.length() >= 24).ok_or_else(|| {
+                let block = if text.contains('/') {
+                    text.parse().ok()
+                } else {
+                    text.parse().ok().map(Prefix::host)
+                };
+                let fits = |block: &Prefix| {
+                    block.host_bits() <= 8 && block.network().is_ipv6() == config.ipv6
+                };
+                block.filter(fits).ok_or_else(|| {
                     // [I] the real code was not found.
                     ArmError::network(
                         400,
@@ -97,10 +107,10 @@ impl<'a> Place<'a> {
         }
     }
 
-    fn first_free(&self, used: &BTreeSet<Ipv4Addr>) -> Result<Prefix, ArmError> {
-        let taken = |a: &Ipv4Addr| self.taken.is_some_and(|taken| taken.contains_key(a));
+    fn first_free(&self, used: &BTreeSet<IpAddr>) -> Result<Prefix, ArmError> {
+        let taken = |a: &IpAddr| self.taken.is_some_and(|taken| taken.contains_key(a));
         let free = self.prefix.usable().find(|a| !used.contains(a) && !taken(a));
-        free.and_then(|address| Prefix::new(address, 32).ok()).ok_or_else(|| {
+        free.map(Prefix::host).ok_or_else(|| {
             // [R]
             ArmError::network(
                 400,
@@ -117,7 +127,7 @@ impl<'a> Place<'a> {
     pub(crate) fn check_free(
         &self,
         config_id: &str,
-        address: Ipv4Addr,
+        address: IpAddr,
         around: &Surroundings<'_>,
     ) -> Result<(), ArmError> {
         let refuse = |code: &str, message: String| Err(ArmError::network(400, code, message));
@@ -162,7 +172,7 @@ impl<'a> Place<'a> {
 }
 
 /// `[S]` and many reports.
-pub(crate) fn allocated(config_id: &str, address: Ipv4Addr, holder: &str) -> ArmError {
+pub(crate) fn allocated(config_id: &str, address: IpAddr, holder: &str) -> ArmError {
     ArmError::network(
         400,
         "PrivateIPAddressIsAllocated",
@@ -170,5 +180,14 @@ pub(crate) fn allocated(config_id: &str, address: Ipv4Addr, holder: &str) -> Arm
             "IP configuration {config_id} is using the private IP address {address} which is \
              already allocated to resource {holder}."
         ),
+    )
+}
+
+/// `[I]`
+fn no_such_family(subnet: &str) -> ArmError {
+    ArmError::network(
+        400,
+        "SubnetDoesNotHaveIPv6Prefix",
+        format!("Subnet {subnet} has no prefix of the address family of the IP configuration."),
     )
 }

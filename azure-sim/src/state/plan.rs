@@ -2,7 +2,7 @@
 //! it accepts, in its words.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::config::WorldConfig;
@@ -13,7 +13,7 @@ use super::rules::{Subject, check_set, different_subnets};
 use super::standing::SubnetTrouble;
 
 /// Who has an address: the id of the ipConfiguration, or of the NIC that still releases it.
-pub(crate) type Taken = BTreeMap<Ipv4Addr, String>;
+pub(crate) type Taken = BTreeMap<IpAddr, String>;
 
 /// What stands around the NIC that is written.
 pub(crate) struct Surroundings<'a> {
@@ -23,7 +23,7 @@ pub(crate) struct Surroundings<'a> {
     /// Addresses of all other NICs, by lower-case network name.
     pub(crate) taken: &'a BTreeMap<String, Taken>,
     /// Addresses being cleaned up, by network and address.
-    pub(crate) cleaning: &'a BTreeMap<(String, Ipv4Addr), Duration>,
+    pub(crate) cleaning: &'a BTreeMap<(String, IpAddr), Duration>,
     /// HTTP status of `PrivateIPAddressIsBeingCleanedUp`.
     pub(crate) cleanup_status: u16,
     /// Subnets that are not at rest, by lower-case id.

@@ -1,6 +1,6 @@
 //! Reads: NICs, ipConfigurations, networks, VMs, operations, free addresses.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -77,7 +77,12 @@ impl World {
 
     pub(crate) fn get_network(&self, name: &str) -> Result<ArmResponse, ArmError> {
         let network = self.find_network(name)?;
-        let prefixes: Vec<String> = network.subnets.iter().map(|s| s.prefix.to_string()).collect();
+        let prefixes: Vec<String> = network
+            .subnets
+            .iter()
+            .flat_map(SubnetConfig::prefixes)
+            .map(|p| p.to_string())
+            .collect();
         let subnets = network.subnets.iter().map(|subnet| self.subnet(network, subnet));
         Ok(ArmResponse::new(
             200,
@@ -106,13 +111,18 @@ impl World {
     }
 
     fn subnet(&self, network: &VirtualNetworkConfig, subnet: &SubnetConfig) -> Value {
+        // One prefix stands alone, several in a list. [I]
+        let (field, prefixes) = match subnet.prefix_v6 {
+            None => ("addressPrefix", json!(subnet.prefix)),
+            Some(v6) => ("addressPrefixes", json!([subnet.prefix, v6])),
+        };
         json!({
             "name": subnet.name,
             "id": self.config.subnet_id(&network.name, &subnet.name),
             "type": "Microsoft.Network/virtualNetworks/subnets",
             "properties": {
                 "provisioningState": "Succeeded",
-                "addressPrefix": subnet.prefix,
+                field: prefixes,
             },
         })
     }
@@ -125,11 +135,11 @@ impl World {
         api_version: &str,
     ) -> Result<ArmResponse, ArmError> {
         let network = self.find_network(network)?;
-        let address: Ipv4Addr = address.and_then(|a| a.parse().ok()).ok_or_else(|| {
+        let address: IpAddr = address.and_then(|a| a.parse().ok()).ok_or_else(|| {
             ArmError::network(400, "InvalidIPAddressFormat", "ipAddress is missing or no address.")
         })?;
-        let subnet = network.subnets.iter().find(|s| s.prefix.contains(address));
-        let prefix = subnet.map(|subnet| subnet.prefix).ok_or_else(|| {
+        let prefix = network.subnets.iter().find_map(|subnet| subnet.prefix_of(address));
+        let prefix = prefix.ok_or_else(|| {
             ArmError::network(
                 400,
                 "PrivateIPAddressNotInAnySubnet",
@@ -143,14 +153,14 @@ impl World {
         let key = network.name.to_ascii_lowercase();
         // No NIC has an empty name: these are the addresses of all of them.
         let taken = self.taken_by_others("").remove(&key).unwrap_or_default();
-        let is_free = |address: &Ipv4Addr| {
+        let is_free = |address: &IpAddr| {
             !taken.contains_key(address) && !self.cleaning.contains_key(&(key.clone(), *address))
         };
         let reserved = prefix.reserved(address);
         let mut body = if !reserved && is_free(&address) {
             json!({"available": true, "isPlatformReserved": false})
         } else {
-            let others: Vec<Ipv4Addr> = prefix.usable().filter(is_free).take(PROPOSALS).collect();
+            let others: Vec<IpAddr> = prefix.usable().filter(is_free).take(PROPOSALS).collect();
             json!({
                 "available": false,
                 "availableIPAddresses": others,

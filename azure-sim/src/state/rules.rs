@@ -126,6 +126,14 @@ fn check_primary(nic: Subject<'_>, configs: &[DraftIpConfig]) -> Result<(), ArmE
             ),
         );
     }
+    let is_primary = |config: &&DraftIpConfig| config.primary || configs.len() == 1;
+    if let Some(config) = configs.iter().filter(is_primary).find(|config| config.ipv6) {
+        // [S] that it cannot, [I] the code and the text.
+        return refuse(
+            "Ipv6IpConfigurationCannotBePrimary",
+            format!("IP configuration {} is of IPv6 and cannot be primary.", config.name),
+        );
+    }
     let primary = nic.present.filter(|nic| nic.vm.is_some()).and_then(|nic| nic.goal.primary());
     if let Some(primary) = primary
         && !configs.iter().any(|c| same(&c.name, &primary.name))

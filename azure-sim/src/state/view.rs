@@ -1,7 +1,7 @@
 //! Looking into a world without changing it.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use serde::Serialize;
 use serde_json::Value;
@@ -68,11 +68,11 @@ pub struct NicStatus {
     /// Operations on it are frozen.
     pub frozen: bool,
     /// Addresses in its document.
-    pub addresses: Vec<Ipv4Addr>,
+    pub addresses: Vec<IpAddr>,
     /// Addresses that left it and are not free yet.
-    pub releasing: Vec<Ipv4Addr>,
+    pub releasing: Vec<IpAddr>,
     /// Addresses that reach it.
-    pub effective: Vec<Ipv4Addr>,
+    pub effective: Vec<IpAddr>,
 }
 
 /// An operation in [`Status`].

@@ -10,7 +10,7 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -72,7 +72,7 @@ pub struct World {
     pub(crate) identities: Identities,
     pub(crate) operations: Operations,
     /// Freed addresses that nobody may have yet, until when.
-    pub(crate) cleaning: BTreeMap<(String, Ipv4Addr), Duration>,
+    pub(crate) cleaning: BTreeMap<(String, IpAddr), Duration>,
     pub(crate) data_plane: DataPlane,
     pub(crate) journal: Journal,
     pub(crate) faults: Faults,

@@ -1,7 +1,7 @@
 //! Writes to NICs: PUT, tag PATCH, DELETE.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -171,7 +171,7 @@ impl World {
         }
         let before = if created { BTreeSet::new() } else { previous.addresses() };
         let after = nic.goal.addresses();
-        let removed: BTreeSet<Ipv4Addr> = before.difference(&after).copied().collect();
+        let removed: BTreeSet<IpAddr> = before.difference(&after).copied().collect();
         call.added = after.difference(&before).copied().collect();
         call.removed = removed.iter().copied().collect();
         call.operation = Some(guid.clone());

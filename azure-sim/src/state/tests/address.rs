@@ -15,7 +15,7 @@ fn an_address_is_on_one_nic_of_its_network_only() {
             "IP configuration {n2}/ipConfigurations/vip-10.5.0.110 is using the private IP address 10.5.0.110 which is already allocated to resource {n1}/ipConfigurations/vip-10.5.0.110."),
             "details": []}})
     );
-    let primary = bench.attach("n2-nic", Ipv4Addr::new(10, 5, 0, 200));
+    let primary = bench.attach("n2-nic", [10, 5, 0, 200].into());
     assert_refused(&primary, 400, "PrivateIPAddressIsAllocated");
 }
 
@@ -134,8 +134,8 @@ fn a_block_of_addresses_is_held_as_a_whole() {
     let block = &put["properties"]["ipConfigurations"][1]["properties"]["privateIPAddress"];
     assert_eq!(block, "10.5.0.112/28");
     bench.wait(1_000);
-    assert_eq!(bench.reaches(Ipv4Addr::new(10, 5, 0, 127)), Some("n1-nic".to_owned()));
-    let inside = bench.attach("n2-nic", Ipv4Addr::new(10, 5, 0, 120));
+    assert_eq!(bench.reaches([10, 5, 0, 127].into()), Some("n1-nic".to_owned()));
+    let inside = bench.attach("n2-nic", [10, 5, 0, 120].into());
     assert_refused(&inside, 400, "PrivateIPAddressIsAllocated");
 }
 
@@ -176,4 +176,47 @@ fn two_networks_may_use_the_same_addresses() {
         World::new(config).err().map(|e| e.to_string()),
         Some("NIC twin: address 10.5.0.4 is taken twice".to_owned())
     );
+}
+
+// ---- IPv6 ---------------------------------------------------------------------------------------
+
+fn dual_stack() -> Bench {
+    let config = WorldConfig::nodes(2).dual_stack();
+    Bench { world: World::new(config).expect("a world"), now: Duration::ZERO }
+}
+
+#[test]
+fn an_ipv6_address_moves_like_any_other_and_is_shown_as_one() {
+    let mut bench = dual_stack();
+    let address: IpAddr = "fd00:5::6e".parse().expect("an address");
+    bench.attached("n1-nic", address);
+    assert_refused(&bench.attach("n2-nic", address), 400, "PrivateIPAddressIsAllocated");
+    let config = bench.nic("n1-nic")["properties"]["ipConfigurations"][1]["properties"].clone();
+    assert_eq!(config["privateIPAddress"], "fd00:5::6e");
+    assert_eq!(
+        (&config["privateIPAddressVersion"], &config["primary"]),
+        (&json!("IPv6"), &json!(false))
+    );
+    assert_eq!(bench.detach("n1-nic", address).status, 200);
+    bench.wait(60_000);
+    bench.attached("n2-nic", address);
+}
+
+#[test]
+fn an_ipv6_address_needs_an_ipv6_prefix_and_is_never_primary() {
+    let mut bench = Bench::new();
+    let address: IpAddr = "fd00:5::6e".parse().expect("an address");
+    assert_refused(&bench.attach("n1-nic", address), 400, "SubnetDoesNotHaveIPv6Prefix");
+    let mut bench = dual_stack();
+    let outside = "fd00:6::6e".parse().expect("an address");
+    assert_refused(&bench.attach("n1-nic", outside), 400, "PrivateIPAddressNotInSubnet");
+    let mut body = bench.with_address("n1-nic", address);
+    let configs = &mut body["properties"]["ipConfigurations"];
+    configs[0]["properties"]["primary"] = json!(false);
+    configs[1]["properties"]["primary"] = json!(true);
+    assert_refused(&bench.put("n1-nic", body), 400, "Ipv6IpConfigurationCannotBePrimary");
+    let mut body = bench.with_address("n1-nic", address);
+    let config = &mut body["properties"]["ipConfigurations"][1]["properties"];
+    config["privateIPAddressVersion"] = json!("IPv4");
+    assert_refused(&bench.put("n1-nic", body), 400, "InvalidIPAddressFormat");
 }

@@ -88,7 +88,7 @@ fn a_failed_goal_can_vanish_from_the_document_by_setting() {
 fn a_frozen_operation_ends_when_it_thaws() {
     let mut bench = Bench::new();
     let frozen = bench.attach("n1-nic", VIP);
-    let other = bench.attach("n2-nic", Ipv4Addr::new(10, 5, 0, 111));
+    let other = bench.attach("n2-nic", [10, 5, 0, 111].into());
     bench.admin(AdminCommand::Freeze { nic: Some("n1-nic".to_owned()) });
     bench.wait(60_000);
     assert_eq!(bench.poll(&other)["status"], "Succeeded");

@@ -14,7 +14,7 @@ mod standing;
 mod throttle;
 mod validation;
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use super::*;
 
 const API: &str = "api-version=2024-05-01";
-const VIP: Ipv4Addr = Ipv4Addr::new(10, 5, 0, 110);
+const VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 5, 0, 110));
 
 /// A world of three nodes and a stranger, and what it takes to talk to it.
 struct Bench {
@@ -101,22 +101,24 @@ impl Bench {
     }
 
     /// The NIC's document with one more ipConfiguration.
-    fn with_address(&mut self, nic: &str, address: Ipv4Addr) -> Value {
+    fn with_address(&mut self, nic: &str, address: IpAddr) -> Value {
         let mut body = self.nic(nic);
         let configs = &mut body["properties"]["ipConfigurations"];
         let subnet = configs[0]["properties"]["subnet"].clone();
+        let version = if address.is_ipv4() { "IPv4" } else { "IPv6" };
         configs.as_array_mut().expect("a list").push(json!({
             "name": format!("vip-{address}"),
             "properties": {
                 "privateIPAddress": address,
                 "privateIPAllocationMethod": "Static",
+                "privateIPAddressVersion": version,
                 "subnet": subnet,
             },
         }));
         body
     }
 
-    fn without_address(&mut self, nic: &str, address: Ipv4Addr) -> Value {
+    fn without_address(&mut self, nic: &str, address: IpAddr) -> Value {
         let mut body = self.nic(nic);
         body["properties"]["ipConfigurations"]
             .as_array_mut()
@@ -125,18 +127,18 @@ impl Bench {
         body
     }
 
-    fn attach(&mut self, nic: &str, address: Ipv4Addr) -> ArmResponse {
+    fn attach(&mut self, nic: &str, address: IpAddr) -> ArmResponse {
         let body = self.with_address(nic, address);
         self.put(nic, body)
     }
 
-    fn detach(&mut self, nic: &str, address: Ipv4Addr) -> ArmResponse {
+    fn detach(&mut self, nic: &str, address: IpAddr) -> ArmResponse {
         let body = self.without_address(nic, address);
         self.put(nic, body)
     }
 
     /// Attached and at rest.
-    fn attached(&mut self, nic: &str, address: Ipv4Addr) {
+    fn attached(&mut self, nic: &str, address: IpAddr) {
         assert_eq!(self.attach(nic, address).status, 200);
         self.wait(60_000);
         assert_eq!(self.reaches(address), Some(nic.to_owned()));
@@ -149,7 +151,7 @@ impl Bench {
     }
 
     /// Name of the NIC that gets the traffic of an address.
-    fn reaches(&self, address: Ipv4Addr) -> Option<String> {
+    fn reaches(&self, address: IpAddr) -> Option<String> {
         let attachments = self.world.attachments().attachments;
         Some(attachments.get(&address)?.rsplit('/').next()?.to_owned())
     }

@@ -180,8 +180,8 @@ fn a_put_creates_what_is_not_there() {
         json!("Static");
     let put = bench.put("new", body);
     assert_eq!(put.status, 201);
-    assert_eq!(bench.last_write().added, [Ipv4Addr::new(10, 5, 0, 9)]);
-    assert_eq!(bench.reaches(Ipv4Addr::new(10, 5, 0, 9)), Some("new".to_owned()));
+    assert_eq!(bench.last_write().added, [IpAddr::from([10, 5, 0, 9])]);
+    assert_eq!(bench.reaches([10, 5, 0, 9].into()), Some("new".to_owned()));
 }
 
 #[test]
@@ -199,7 +199,7 @@ fn a_nic_in_use_cannot_be_deleted_and_a_free_one_can() {
     assert!(gone.header("Location").expect("a URL").contains("/operationResults/"));
     assert_eq!(bench.poll(&gone)["status"], "Succeeded");
     assert_eq!(delete(&mut bench, "stranger").status, 204);
-    assert_eq!(bench.reaches(Ipv4Addr::new(10, 5, 0, 200)), None);
+    assert_eq!(bench.reaches([10, 5, 0, 200].into()), None);
 }
 
 #[test]

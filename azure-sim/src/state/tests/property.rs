@@ -76,7 +76,7 @@ fn take(bench: &mut Bench, step: &Step) {
         if bench.world.nic(NICS[nic]).is_none() {
             return;
         }
-        let address = Ipv4Addr::new(10, 5, 0, last);
+        let address = IpAddr::from([10, 5, 0, last]);
         let body = if add {
             bench.with_address(NICS[nic], address)
         } else {

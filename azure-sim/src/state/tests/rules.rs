@@ -25,6 +25,7 @@ fn the_ip_configurations_of_a_nic_are_in_one_subnet() {
     config.virtual_networks[0].subnets.push(SubnetConfig {
         name: "second".to_owned(),
         prefix: "10.5.1.0/24".parse().expect("a prefix"),
+        prefix_v6: None,
     });
     let second = config.subnet_id("vnet", "second");
     let mut bench = Bench { world: World::new(config).expect("a world"), now: Duration::ZERO };
@@ -117,9 +118,9 @@ fn a_vm_has_at_most_256_ip_configurations_over_all_its_nics() {
         config.virtual_networks[0].subnets[0].prefix = "10.5.0.0/22".parse().expect("a prefix");
         let mut second = config.nics[0].clone();
         second.name = "second".to_owned();
-        second.primary_address = Ipv4Addr::new(10, 5, 0, 5);
+        second.primary_address = Ipv4Addr::new(10, 5, 0, 5).into();
         second.secondary =
-            (0..4_u8).map(|i| (format!("s{i}"), Ipv4Addr::new(10, 5, 0, 6 + i))).collect();
+            (0..4_u8).map(|i| (format!("s{i}"), Ipv4Addr::new(10, 5, 0, 6 + i).into())).collect();
         config.nics.push(second);
         let mut bench = Bench { world: World::new(config).expect("a world"), now: Duration::ZERO };
         let mut body = bench.nic("n1-nic");
