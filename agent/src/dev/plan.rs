@@ -1,7 +1,7 @@
 //! What is to be started: the nodes with their endpoints, and the simulated Azure.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     time::Duration,
 };
 
@@ -15,7 +15,7 @@ pub(super) const MAX_NODES: usize = 9;
 /// The VIP's name.
 pub(super) const VIP_NAME: &str = "demo";
 /// The VIP's address.
-pub(super) const VIP_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 5, 0, 110);
+pub(super) const VIP_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 5, 0, 110));
 /// An address on a NIC that is not the cluster's: to see it refused.
 const STRANGER: (&str, Ipv4Addr) = ("stranger-nic", Ipv4Addr::new(10, 5, 0, 200));
 
@@ -49,7 +49,8 @@ impl Plan {
     pub(super) fn new(ports: &Ports, profile: Profile, arm_latency: Duration) -> Self {
         // At most MAX_NODES.
         let count = u8::try_from(ports.nodes.len()).unwrap_or(u8::MAX);
-        let mut world = WorldConfig::nodes(count).with_stranger(STRANGER.0, STRANGER.1);
+        let mut world =
+            WorldConfig::nodes(count).dual_stack().with_stranger(STRANGER.0, STRANGER.1);
         // Room for as many VIPs as a NIC takes.
         for subnet in world.virtual_networks.iter_mut().flat_map(|network| &mut network.subnets) {
             if let Ok(wide) = Prefix::new(Ipv4Addr::new(10, 5, 0, 0), 22) {

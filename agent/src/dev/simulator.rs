@@ -7,7 +7,7 @@
 use std::{
     collections::BTreeMap,
     ffi::OsString,
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
 };
 
@@ -73,7 +73,7 @@ impl Setup {
 }
 
 /// Puts an address on a NIC of the world, if it can be there.
-fn attach(world: &mut WorldConfig, address: Ipv4Addr, nic_id: &str) {
+fn attach(world: &mut WorldConfig, address: IpAddr, nic_id: &str) {
     let Some(at) =
         world.nics.iter().position(|nic| world.nic_id(&nic.name).eq_ignore_ascii_case(nic_id))
     else {
@@ -85,7 +85,7 @@ fn attach(world: &mut WorldConfig, address: Ipv4Addr, nic_id: &str) {
     // What else its name was is not known from here: ours is told by the address.
     let name = match address {
         VIP_ADDRESS => format!("vipfence-{VIP_NAME}"),
-        other => format!("kept-{}", other.to_string().replace('.', "-")),
+        other => format!("kept-{}", other.to_string().replace(['.', ':'], "-")),
     };
     if let Some(nic) = world.nics.get_mut(at) {
         nic.secondary.insert(name, address);
@@ -137,7 +137,7 @@ mod tests {
     fn the_file_comes_back_as_it_was_with_what_was_attached_before() {
         let plan = Plan::new(&Ports::at(7600, 2).unwrap(), Profile::Fast, Duration::ZERO);
         let attachments = plan.nodes.iter().map(|node| node.nic_id.clone());
-        let primary = Ipv4Addr::new(10, 5, 0, 4);
+        let primary = IpAddr::from([10, 5, 0, 4]);
         let before = Attachments {
             version: 3,
             attachments: [primary, VIP_ADDRESS].into_iter().zip(attachments).collect(),

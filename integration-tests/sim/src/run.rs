@@ -1,6 +1,6 @@
 //! A run: a seed from its first event to its verdict. Safety phase, heal, liveness phase.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::collections::BTreeMap;
 
 use azure_sim::AdminCommand;
 use vipfence_coordinator_core::{Ask, Request};
@@ -162,12 +162,9 @@ impl World {
         let on = addresses_of(&document);
         let deeds: Vec<AdminCommand> = addresses
             .filter(|entry| on.contains(&entry.address))
-            .filter_map(|entry| match entry.address {
-                IpAddr::V4(address) => {
-                    let nic = STRANGER.to_owned();
-                    Some(AdminCommand::ThirdPartyDetach { nic, address, immediate: true })
-                }
-                IpAddr::V6(_) => None,
+            .map(|entry| {
+                let (nic, address) = (STRANGER.to_owned(), entry.address);
+                AdminCommand::ThirdPartyDetach { nic, address, immediate: true }
             })
             .collect();
         for deed in deeds {

@@ -2,7 +2,10 @@
 //! operator asks for. Drawn whole before the run, so that a fault can be left out and the rest stays
 //! as it was.
 
-use std::{collections::BTreeMap, net::Ipv4Addr};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 use azure_sim::{
     AddressFreed, AdminCommand, ConcurrentWrite, Fault as ArmFault, FaultEffect, Lock, Power,
@@ -208,6 +211,10 @@ impl Draw {
         if self.chance.one_in(4) {
             let second = Ipv4Addr::new(10, 5, 0, 140 + index);
             spec.addresses.push(vipfence_types::VipAddress::host(second.into()));
+        }
+        if self.chance.one_in(4) {
+            let third = Ipv6Addr::new(0xfd00, 5, 0, 0, 0, 0, 0, 0x110 + u16::from(index));
+            spec.addresses.push(vipfence_types::VipAddress::host(third.into()));
         }
         if self.chance.one_in(3) {
             spec.release = Release::Early;
@@ -483,8 +490,11 @@ impl Draw {
 
     /// Somebody with rights and no manners.
     fn outsider(&mut self, plan: &Plan, at: At) -> Strike {
-        let address =
-            Ipv4Addr::new(10, 5, 0, 110 + u8::try_from(self.chance.within(0, 2)).unwrap_or(0));
+        let index = u8::try_from(self.chance.within(0, 2)).unwrap_or(0);
+        let address = match self.chance.one_in(4) {
+            false => IpAddr::from([10, 5, 0, 110 + index]),
+            true => Ipv6Addr::new(0xfd00, 5, 0, 0, 0, 0, 0, 0x110 + u16::from(index)).into(),
+        };
         let nic = self.nic(plan);
         let immediate = self.chance.one_in(2);
         let detach = |nic: &str| {

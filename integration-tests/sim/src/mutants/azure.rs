@@ -1,6 +1,6 @@
 //! Dramas about writes to Azure: stale ones, foreign things, the order (I2, I3, I7, I8).
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use azure_sim::{AddressFreed, AdminCommand, Bucket, Throttling};
 use vipfence_types::{Mutation, Timing};
@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// An address of somebody else.
-const FOREIGN: Ipv4Addr = Ipv4Addr::new(10, 5, 0, 77);
+const FOREIGN: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 5, 0, 77));
 
 pub(super) fn drama(mutation: Mutation) -> Option<Drama> {
     Some(match mutation {

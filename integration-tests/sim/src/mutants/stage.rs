@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// The VIP's address.
-const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 5, 0, 110);
+const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 5, 0, 110));
 
 /// Who holds the VIP at the beginning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,7 +151,7 @@ impl Stage {
     /// Defines a VIP with the one address.
     pub(super) fn create(&mut self, vip: &str, to: usize, only: bool) {
         let to = self.world.machines[to].name.clone();
-        let mut spec = VipSpec { release: self.release, ..VipSpec::host(IpAddr::V4(ADDRESS)) };
+        let mut spec = VipSpec { release: self.release, ..VipSpec::host(ADDRESS) };
         spec.release_timeout_ms = 1_000;
         if only {
             spec.candidates.insert(to.clone(), Candidate::default());
@@ -338,7 +338,7 @@ impl Stage {
     }
 
     /// Somebody puts an address on a NIC.
-    pub(super) fn third_party_attach(&mut self, nic: String, address: Ipv4Addr) {
+    pub(super) fn third_party_attach(&mut self, nic: String, address: IpAddr) {
         let (ip_config, immediate) = (None, true);
         self.azure(AdminCommand::ThirdPartyAttach { nic, address, ip_config, immediate });
     }
@@ -361,7 +361,7 @@ impl Stage {
 
     /// The address stands on this NIC and on no other.
     pub(super) fn must_stand_on(&mut self, nic: &str) {
-        let on = self.world.nics_with(IpAddr::V4(ADDRESS));
+        let on = self.world.nics_with(ADDRESS);
         if on != [nic] {
             let what = format!("the address stands on {on:?} instead of {nic}");
             self.world.blame(Violation { invariant: "I6", what });
@@ -380,6 +380,5 @@ fn name(text: &str) -> VipName {
 /// Marks an epoch as spent on a node's disk before it starts, as if its cluster had been restored
 /// from an old snapshot.
 pub(super) fn remembers(world: &mut World, node: usize, epoch: u64) {
-    let address = IpAddr::V4(ADDRESS);
-    world.machines[node].memory.spent.spend(&name("v1"), &[address], Epoch(epoch));
+    world.machines[node].memory.spent.spend(&name("v1"), &[ADDRESS], Epoch(epoch));
 }

@@ -3,12 +3,12 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, Ipv4Addr},
+    net::IpAddr,
 };
 
 use azure_sim::{AdminCommand, JournalEvent};
 use serde_json::Value;
-use vipfence_coordinator_core::{AzureTrack, Body, Cause, GrantTrack, Method, Place, Step};
+use vipfence_coordinator_core::{AzureTrack, Body, Cause, GrantTrack, Method, Step};
 use vipfence_types::{NicId, Revision, VipName};
 
 use super::{
@@ -193,7 +193,7 @@ impl Azure {
             // What an outsider did a moment ago can only be seen by the next read.
             let touched = self.touched.get(&place.address);
             let excused = touched.is_some_and(|at| *at + crate::time::secs(20) > truth.now);
-            let there = address_of(place).and_then(|address| attachments.get(&address));
+            let there = attachments.get(&place.address);
             let routed = there.is_some_and(|nic| place.nic == NicId::new(nic));
             if !routed && !lags && !excused {
                 let what = format!(
@@ -390,11 +390,10 @@ impl Azure {
 
     fn touch(&mut self, truth: &Truth<'_>, call: &azure_sim::Call, sometimes: &mut Sometimes) {
         for address in call.added.iter().chain(&call.removed) {
-            let address = IpAddr::V4(*address);
-            if self.ours.contains(&address) {
+            if self.ours.contains(address) {
                 sometimes.saw("a third party took the address");
             }
-            self.touched.insert(address, truth.now);
+            self.touched.insert(*address, truth.now);
         }
     }
 
@@ -408,14 +407,13 @@ impl Azure {
         write: &Written,
     ) -> Verdict {
         for address in call.added.iter().chain(&call.removed) {
-            let address = IpAddr::V4(*address);
-            let Some(held) = self.held.get(&address) else { continue };
+            let Some(held) = self.held.get(address) else { continue };
             // §11 (b): an outsider's hand in between reopens it until the VIP is held again.
-            let touched = self.touched.get(&address).is_some_and(|touched| touched > held);
+            let touched = self.touched.get(address).is_some_and(|touched| touched > held);
             // At rest nobody asks for it, whenever it was sent.
             let mut records = log.registry.vips.values();
             let rests = records.any(|record| {
-                let mine = record.spec.addresses.iter().any(|entry| entry.address == address);
+                let mine = record.spec.addresses.iter().any(|entry| entry.address == *address);
                 mine && record.is_held()
             });
             if (write.at < *held || rests) && !touched {
@@ -532,11 +530,4 @@ pub(crate) fn addresses_of(document: &Value) -> BTreeSet<IpAddr> {
 
 fn address_in(config: &Value) -> Option<IpAddr> {
     config.pointer("/properties/privateIPAddress")?.as_str()?.parse().ok()
-}
-
-fn address_of(place: &Place) -> Option<Ipv4Addr> {
-    match place.address {
-        IpAddr::V4(address) => Some(address),
-        IpAddr::V6(_) => None,
-    }
 }

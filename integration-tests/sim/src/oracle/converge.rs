@@ -46,8 +46,7 @@ fn held(truth: &Truth<'_>, record: &VipRecord) -> Option<String> {
     }
     let attachments = truth.azure.attachments().attachments;
     for place in at {
-        let IpAddr::V4(address) = place.address else { continue };
-        let routed = attachments.get(&address).map(|nic| NicId::new(nic));
+        let routed = attachments.get(&place.address).map(|nic| NicId::new(nic));
         if routed.as_ref() != Some(&place.nic) {
             return Some(format!("is sent by Azure to {routed:?}"));
         }

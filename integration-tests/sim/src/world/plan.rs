@@ -92,7 +92,8 @@ pub(crate) fn node_id(name: &str) -> NodeId {
 }
 
 pub(super) fn azure_of(seed: u64, plan: &Plan) -> Azure {
-    let mut config = WorldConfig { seed, settings: plan.azure.clone(), ..WorldConfig::default() };
+    let config = WorldConfig { seed, settings: plan.azure.clone(), ..WorldConfig::default() };
+    let mut config = config.dual_stack();
     config.started_unix_ms = MachineClocks::EPOCH_US / 1_000;
     for (index, (name, _)) in (4..).zip(&plan.nodes) {
         // A witness has a VM and an identity too, and a NIC that nobody touches.

@@ -32,7 +32,7 @@ fn in_other_groups(mut config: WorldConfig) -> WorldConfig {
             _ => vec![],
         };
         if nic.name == "a-nic" {
-            nic.secondary.insert("by-hand".to_owned(), DEMO);
+            nic.secondary.insert("by-hand".to_owned(), ADDRESS);
             nic.public_addresses.insert("by-hand".to_owned(), PUBLIC.to_owned());
         }
     }
@@ -108,7 +108,7 @@ fn three_addresses() -> VipSpec {
 fn with_two_nics(config: WorldConfig) -> WorldConfig {
     let mut config = config;
     for (name, last) in [("a", 24), ("b", 25), ("c", 26)] {
-        config = config.with_nic(&format!("{name}-nic2"), name, [10, 5, 0, last].into());
+        config = config.with_nic(&format!("{name}-nic2"), name, [10, 5, 0, last]);
     }
     config
 }
@@ -150,6 +150,35 @@ fn a_vip_of_several_addresses_on_two_nics_moves_as_one() {
             world.is_held_by("demo", A) || world.is_held_by("demo", C)
         })?;
         all_stand_on(world, if world.is_held_by("demo", A) { "a" } else { "c" })
+    });
+}
+
+#[test]
+fn a_vip_of_both_address_families_moves_as_one() {
+    with_fence(&three(Profile::Fast), |world| {
+        let elected = world.elect(C);
+        check(world, elected, "c leads")?;
+        world.run(secs(2));
+        let v6: IpAddr = "fd00:5::6e".parse().expect("an address");
+        let addresses = vec![VipAddress::host(ADDRESS), VipAddress::host(v6)];
+        define(world, "demo", VipSpec { addresses, ..VipSpec::host(ADDRESS) }, "a");
+        until(world, secs(20), "a holds demo", |world| world.is_held_by("demo", A))?;
+        moves(world, B, secs(20))?;
+        for address in [ADDRESS, v6] {
+            check(world, world.nics_with(address) == ["b-nic"], "it is on the NIC of b alone")?;
+        }
+        let document = world.azure().nic("b-nic").unwrap_or_default();
+        let configs = document["properties"]["ipConfigurations"].as_array().cloned();
+        let version = configs.unwrap_or_default().into_iter().find_map(|config| {
+            let properties = &config["properties"];
+            (properties["privateIPAddress"] == v6.to_string())
+                .then(|| properties["privateIPAddressVersion"].clone())
+        });
+        check(world, version == Some(json!("IPv6")), "it is an IPv6 ipConfiguration")?;
+        world.run(secs(5));
+        // What a stranger does to one of them is put right.
+        outsider_detaches(world, "b-nic", v6);
+        until(world, secs(90), "it is back", |world| world.nics_with(v6) == ["b-nic"])
     });
 }
 

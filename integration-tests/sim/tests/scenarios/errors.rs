@@ -13,7 +13,7 @@ use vipfence_sim::{
     time::{ms, secs},
 };
 
-use crate::{foreign::*, stage::*};
+use crate::{foreign_parts::*, stage::*};
 
 use table::{At, Cause, ROWS, Row, Then};
 

@@ -1,6 +1,6 @@
 //! The first round of attacks, H13 to H20: what Azure and the machines do, and what is remembered.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use azure_sim::{AdminCommand, Fault, FaultEffect};
 use vipfence_coordinator_core::Request;
@@ -61,8 +61,8 @@ fn h13_third_party(world: &mut World, nic: &str) -> Story {
     check(world, world.nics_with(ADDRESS) == [nic], "a third party has the address")
 }
 
-fn outsider_attaches(world: &mut World, nic: &str, address: Ipv4Addr) {
-    let (nic, ip_config) = (nic.to_owned(), None);
+fn outsider_attaches(world: &mut World, nic: &str, address: impl Into<IpAddr>) {
+    let (nic, address, ip_config) = (nic.to_owned(), address.into(), None);
     let taken = AdminCommand::ThirdPartyAttach { nic, address, ip_config, immediate: true };
     world.do_deed(Deed::Azure(taken));
 }

@@ -8,7 +8,7 @@
 
 mod azure;
 mod errors;
-mod foreign;
+mod foreign_parts;
 mod h;
 mod h13;
 mod l;

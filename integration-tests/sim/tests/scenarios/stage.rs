@@ -411,7 +411,8 @@ pub(crate) fn another_node_leads(world: &mut World) -> Story {
 }
 
 /// Somebody else takes an address off a NIC.
-pub(crate) fn outsider_detaches(world: &mut World, nic: &str, address: Ipv4Addr) {
-    let detach = AdminCommand::ThirdPartyDetach { nic: nic.to_owned(), address, immediate: true };
+pub(crate) fn outsider_detaches(world: &mut World, nic: &str, address: impl Into<IpAddr>) {
+    let (nic, address) = (nic.to_owned(), address.into());
+    let detach = AdminCommand::ThirdPartyDetach { nic, address, immediate: true };
     world.do_deed(Deed::Azure(detach));
 }

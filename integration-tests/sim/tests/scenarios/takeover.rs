@@ -11,7 +11,7 @@ use vipfence_sim::{
     time::{ms, secs},
 };
 
-use crate::{foreign::*, stage::*};
+use crate::{foreign_parts::*, stage::*};
 
 const SEED: u64 = 7_000;
 /// So long the leader is away. Longer than an election, shorter than the silence (3 s) after which it

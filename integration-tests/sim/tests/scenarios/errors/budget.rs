@@ -10,7 +10,7 @@ use vipfence_sim::{
 };
 
 use super::{WITHIN, somebody_holds};
-use crate::{foreign::*, stage::*};
+use crate::{foreign_parts::*, stage::*};
 
 /// What was on its way to Azure when the refusal came: two ways and a new connection.
 const ON_ITS_WAY: u64 = ms(1_600);
