@@ -91,6 +91,40 @@ fn a_crash_between_the_two_puts_loses_no_public_address() {
     });
 }
 
+const OTHER_PUBLIC: &str =
+    "/subscriptions/s/resourceGroups/g/providers/Microsoft.Network/publicIPAddresses/other";
+
+fn with_two_public_addresses(config: WorldConfig) -> WorldConfig {
+    let mut config = in_other_groups(config);
+    for nic in config.nics.iter_mut().filter(|nic| nic.name == "a-nic") {
+        nic.secondary.insert("by-hand-too".to_owned(), address(111));
+        nic.public_addresses.insert("by-hand-too".to_owned(), OTHER_PUBLIC.to_owned());
+    }
+    config
+}
+
+#[test]
+fn two_vips_that_move_in_one_batch_keep_each_its_own_public_address() {
+    let plan = Plan { arranged: with_two_public_addresses, ..three(Profile::Fast) };
+    with_fence(&plan, |world| {
+        defined_by_hand(world)?;
+        define(world, "other", VipSpec::host(address(111)), "b");
+        for to in [B, C, A] {
+            world.ask_move("demo", to);
+            world.ask_move("other", to);
+            until(world, secs(30), "both have moved", |world| {
+                world.is_held_by("demo", to) && world.is_held_by("other", to)
+            })?;
+            for (vip, public) in [(ADDRESS, PUBLIC), (address(111), OTHER_PUBLIC)] {
+                let properties = world.properties(NICS[to], vip).unwrap_or_default();
+                let own = properties["publicIPAddress"]["id"] == public;
+                check(world, own, &format!("{vip} has its own public address"))?;
+            }
+        }
+        Ok(())
+    });
+}
+
 fn address(last: u8) -> IpAddr {
     IpAddr::from([10, 5, 0, last])
 }

@@ -288,6 +288,23 @@ fn a_repetition_of_a_refused_attach_leaves_what_is_left_to_moves() {
 }
 
 #[test]
+fn a_vip_that_is_superseded_inside_a_batch_leaves_it_and_the_others_go_on() {
+    let mut bench = Bench::new();
+    bench.want_present(&[110, 111]);
+    bench.reads(nic("1", &[]));
+    assert_eq!(bench.tick(), vec![NicEffect::Round]);
+    // While the round is under way somebody else's move takes one of them back.
+    bench.bump(111);
+    assert_eq!(bench.round(), vec![], "I7: the batch as it was made is void");
+    bench.want_present(&[110]);
+    let sent = bench.writes();
+    assert_eq!(addresses(sent.body.as_ref()), ["10.5.0.110"]);
+    bench.answer(ok(200, json!({})));
+    bench.reads(nic("2", &[110]));
+    assert_eq!(bench.writer.lists(ip(110)), Some(true));
+}
+
+#[test]
 fn a_write_waits_for_the_vips_that_are_about_to_join_it() {
     let mut bench = Bench::new();
     bench.want_present(&[110]);
