@@ -118,6 +118,11 @@ impl Schedule {
     }
 }
 
+/// The IPv6 address of a VIP that has one.
+fn ipv6_of(index: u8) -> IpAddr {
+    Ipv6Addr::new(0xfd00, 5, 0, 0, 0, 0, 0, 0x110 + u16::from(index)).into()
+}
+
 struct Draw {
     chance: Chance,
     /// One disk may be lost: a second one would be more than Raft promises to bear.
@@ -213,8 +218,7 @@ impl Draw {
             spec.addresses.push(vipfence_types::VipAddress::host(second.into()));
         }
         if self.chance.one_in(4) {
-            let third = Ipv6Addr::new(0xfd00, 5, 0, 0, 0, 0, 0, 0x110 + u16::from(index));
-            spec.addresses.push(vipfence_types::VipAddress::host(third.into()));
+            spec.addresses.push(vipfence_types::VipAddress::host(ipv6_of(index)));
         }
         if self.chance.one_in(3) {
             spec.release = Release::Early;
@@ -493,7 +497,7 @@ impl Draw {
         let index = u8::try_from(self.chance.within(0, 2)).unwrap_or(0);
         let address = match self.chance.one_in(4) {
             false => IpAddr::from([10, 5, 0, 110 + index]),
-            true => Ipv6Addr::new(0xfd00, 5, 0, 0, 0, 0, 0, 0x110 + u16::from(index)).into(),
+            true => ipv6_of(index),
         };
         let nic = self.nic(plan);
         let immediate = self.chance.one_in(2);
