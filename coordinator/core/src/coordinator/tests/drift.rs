@@ -93,6 +93,21 @@ fn an_address_that_somebody_attaches_of_a_disabled_vip_is_taken_off() {
 }
 
 #[test]
+fn what_a_failed_write_of_somebody_leaves_of_a_disabled_vip_is_taken_off() {
+    let mut bench = Bench::held_by_a();
+    bench.intend(Intent::Disabled);
+    assert!(bench.run_until(secs(20), |b| b.saw("ended")), "{}", bench.story());
+    bench.arm.outsider_attaches("c-nic", address(), "by-hand");
+    bench.arm.fails("c-nic");
+    assert!(bench.run_until(secs(WATCH + 1), |b| b.drift().is_some()), "{}", bench.story());
+    assert_eq!(bench.drift().as_deref(), Some("10.5.0.110 is on NIC c-nic"));
+    let ended = |b: &Bench| b.vip().open.is_none() && b.drift().is_none();
+    assert!(bench.run_until(secs(20), ended), "{}", bench.story());
+    assert!(bench.arm.attached(address()).is_empty(), "{}", bench.story());
+    assert_eq!(bench.arm.writes.len(), 2, "one to disable it, one to tidy up: {}", bench.story());
+}
+
+#[test]
 fn what_a_vip_that_was_never_placed_is_to_replace_is_shown_and_left_alone() {
     let mut bench = Bench::new();
     bench.arm.outsider_attaches("c-nic", address(), "old-script");

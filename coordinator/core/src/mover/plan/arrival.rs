@@ -129,7 +129,7 @@ impl Facts<'_> {
             return;
         }
         // What somebody else has put on a member's NIC goes as well.
-        let attached = |place: &Place| self.lists(place) == Some(true);
+        let attached = |place: &Place| self.stands_on(place) == Some(true);
         let mut back: BTreeSet<Place> =
             self.places_of_members(record).into_iter().filter(attached).collect();
         for nic in &record.exposed {

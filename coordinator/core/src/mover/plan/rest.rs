@@ -10,7 +10,7 @@ use vipfence_types::{DriftPolicy, Mutation, NodeId, VipEpoch};
 
 use super::{Decision, Facts};
 use crate::{
-    nic::Provisioning,
+    nic::{NicDocument, NicWriter, Provisioning},
     registry::{AzureTrack, Body, Cause, Expect, Place, Request, VipRecord},
 };
 
@@ -96,14 +96,11 @@ impl Facts<'_> {
                 }
             }
             AzureTrack::Detached => {
-                let on = places.iter().find(|place| self.lists(place) == Some(true));
-                if on.is_none() && places.iter().any(|place| self.lists(place).is_none()) {
+                let shown = places.iter().find_map(|place| self.drift_of_detached(place));
+                if shown.is_none() && places.iter().any(|place| self.stands_on(place).is_none()) {
                     return;
                 }
-                on.map(|place| {
-                    let what = format!("{} is on NIC {}", place.address, place.nic.name());
-                    Drift { what, nic_is_gone: false }
-                })
+                shown
             }
             AzureTrack::Detaching { .. } | AzureTrack::Attaching { .. } => return,
         };
@@ -161,19 +158,38 @@ impl Facts<'_> {
                 None => format!("NIC {nic} lacks {address}"),
             },
             None => {
-                let failed = |d: &crate::nic::NicDocument| d.provisioning() == Provisioning::Failed;
-                if !writer.document_since(self.lead.watch_since).is_some_and(failed) {
-                    return None;
-                }
+                self.failed_document(place)?;
                 format!("NIC {nic} is in state Failed")
             }
         };
         Some(Some(Drift { what, nic_is_gone: false }))
     }
 
+    /// On a NIC that nobody is to hold it on.
+    fn drift_of_detached(&self, place: &Place) -> Option<Drift> {
+        let shown = self.stands_on(place) == Some(true);
+        let what = || format!("{} is on NIC {}", place.address, place.nic.name());
+        shown.then(|| Drift { what: what(), nic_is_gone: false })
+    }
+
+    /// Whether an address that nobody is to hold is on a NIC: read back as such, or shown as the
+    /// goal of a write that failed, which whoever writes the NIC next asks for again.
+    pub(super) fn stands_on(&self, place: &Place) -> Option<bool> {
+        self.lists(place).or_else(|| {
+            let config = self.failed_document(place)?.find(place.address)?;
+            (!config.primary).then_some(true)
+        })
+    }
+
+    /// What the watch read last, where the NIC's last write has failed.
+    fn failed_document(&self, place: &Place) -> Option<&NicDocument> {
+        let document = self.nics.get(&place.nic)?.document_since(self.lead.watch_since)?;
+        (document.provisioning() == Provisioning::Failed).then_some(document)
+    }
+
     /// A NIC that was last read with the address on it.
     fn seen_elsewhere(&self, place: &Place) -> Option<&str> {
-        let shows = |writer: &crate::nic::NicWriter| {
+        let shows = |writer: &NicWriter| {
             writer.document().is_some_and(|document| document.find(place.address).is_some())
         };
         self.nics
