@@ -26,4 +26,5 @@ pub use nic::{
     SendBefore,
 };
 pub use registry::*;
+pub use survey::{Prefix, prefixes_of, virtual_network_of};
 pub use voice::Voice;

@@ -70,6 +70,6 @@ proptest! {
                 prop_assert!(prefix.contains(address) || !prefix.reserves(address));
             }
         }
-        let _ = network_of(&text);
+        let _ = virtual_network_of(&text);
     }
 }
