@@ -10,7 +10,13 @@
 //! It decides nothing. Where a part ends by itself the process ends too: the addresses of this node
 //! then go with their lifetimes, and the others take over.
 
-use std::{io::IsTerminal as _, path::Path, process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    io::IsTerminal as _,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use futures_util::{FutureExt as _, future::BoxFuture};
@@ -28,6 +34,7 @@ use crate::{
     cli::AgentArgs,
     clock::{ClockSource, SystemClocks},
     config::{self, NodeConfig, OsDriver},
+    doctor::Doctor,
     http,
     metrics::Metrics,
     node::{self, BeatError, BeatTransport, NodeHandle, NodeParts, NodeRunner, state::NodeState},
@@ -102,7 +109,10 @@ async fn serve(config: NodeConfig) -> anyhow::Result<()> {
     let node = NodeRunner::spawn(node_config, parts).await?;
 
     let (stop, stopped) = oneshot::channel::<()>();
-    let api = Api::new(consensus.clone(), driver, local(&node), nudged(&node));
+    let doctor =
+        Doctor::new(config.clone(), azure.clone(), Arc::clone(&clocks), PathBuf::from("/"));
+    let api = Api::new(consensus.clone(), driver, local(&node), nudged(&node))
+        .with_examiner(Arc::new(doctor));
     let serving = tokio::spawn(api::serve(api, grpc, stopped.map(|_| ())));
     let website = tokio::spawn(http::serve(web, node.clone(), consensus.clone(), metrics));
     tokio::spawn(follow_health(azure, node.clone()));
@@ -154,7 +164,8 @@ fn consensus_config(config: &NodeConfig) -> ConsensusConfig {
     }
 }
 
-fn azure(config: &NodeConfig, clocks: &Arc<dyn ClockSource>) -> anyhow::Result<Azure> {
+/// The way to Azure that a file describes.
+pub(crate) fn azure(config: &NodeConfig, clocks: &Arc<dyn ClockSource>) -> anyhow::Result<Azure> {
     let settings = vipfence_coordinator::azure::AzureConfig::new(
         &config.azure.arm,
         &config.azure.imds,

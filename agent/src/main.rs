@@ -6,6 +6,7 @@ mod clock;
 mod config;
 #[cfg(feature = "dev")]
 mod dev;
+mod doctor;
 mod http;
 mod journal;
 mod metrics;

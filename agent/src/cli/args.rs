@@ -132,6 +132,31 @@ pub(crate) enum ClientCommand {
     History(HistoryArgs),
     /// Make the leader stop leading; VIPs do not move
     StepDown,
+    /// Look for what would go wrong in a failover: every node, Azure, rights, guests; changes nothing
+    Doctor(DoctorArgs),
+}
+
+/// `vipfence doctor`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// Only what concerns this VIP, and the nodes
+    #[arg(long, value_name = "VIP", conflicts_with = "config")]
+    pub(crate) vip: Option<String>,
+    /// Only the node that is asked
+    #[arg(long, conflicts_with = "config")]
+    pub(crate) this_node: bool,
+    /// The same as -o json
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Without a cluster: examine this machine, whose agent has this configuration
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// An address that is to become a VIP; may be repeated
+    #[arg(long, value_name = "ADDRESS", requires = "config")]
+    pub(crate) address: Vec<std::net::IpAddr>,
+    /// Where the files of the machine are: the folder of an image that does not run
+    #[arg(long, value_name = "DIR", default_value = "/", requires = "config")]
+    pub(crate) root: PathBuf,
 }
 
 /// `vipfence move`.

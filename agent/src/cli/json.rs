@@ -18,6 +18,7 @@ macro_rules! named {
 }
 
 named!(
+    DiagnoseResponse,
     GetStatusResponse,
     ListEventsResponse,
     ListMovesResponse,
@@ -84,6 +85,7 @@ mod tests {
         fn known<M: Named + Default>() {
             assert!(compact(&M::default()).is_ok(), "{}", M::NAME);
         }
+        known::<v1::DiagnoseResponse>();
         known::<v1::GetStatusResponse>();
         known::<v1::ListEventsResponse>();
         known::<v1::ListMovesResponse>();

@@ -7,6 +7,7 @@
 //! (I4); the only one that has none, stepping down, is not repeated.
 
 mod args;
+mod doctor;
 mod execute;
 mod exit;
 mod failure;
@@ -91,6 +92,7 @@ async fn perform(session: &mut Session, command: ClientCommand) -> Exit {
         ClientCommand::Watch(args) => watch::run(session, args.vip.as_deref()).await,
         ClientCommand::History(args) => history::run(session, &args).await,
         ClientCommand::StepDown => step_down(session).await,
+        ClientCommand::Doctor(args) => Box::pin(doctor::run(session, &args)).await,
     };
     let exit = match result {
         Ok(exit) => exit,

@@ -65,6 +65,11 @@ impl Output {
         }
     }
 
+    /// From now on answers are printed as JSON.
+    pub(super) fn set_json(&mut self) {
+        self.format = Format::Json;
+    }
+
     /// Whether answers are printed as JSON.
     pub(super) fn is_json(&self) -> bool {
         self.format == Format::Json

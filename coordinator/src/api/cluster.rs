@@ -91,4 +91,11 @@ impl ClusterService for Api {
         };
         self.at_leader(&call, None, here, there).await.map(Response::new)
     }
+
+    async fn diagnose(
+        &self,
+        request: Request<v1::DiagnoseRequest>,
+    ) -> Result<Response<v1::DiagnoseResponse>, Status> {
+        Box::pin(Self::diagnose(self, request.into_inner())).await.map(Response::new)
+    }
 }

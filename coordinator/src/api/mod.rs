@@ -7,6 +7,7 @@
 
 mod cluster;
 mod convert;
+mod diagnose;
 mod errors;
 #[cfg(test)]
 mod foreign;
@@ -22,6 +23,8 @@ use vipfence_types::{Epoch, NodeId, VipName};
 
 use crate::{consensus::Consensus, driver::DriverHandle};
 
+pub use convert::diagnosis;
+pub use diagnose::{Examine, Examiner};
 pub use internal::{BeatError, LeaderLink};
 pub use server::{ServeError, bind, serve, serve_incoming};
 
@@ -42,6 +45,7 @@ pub struct Api {
     pub(crate) driver: DriverHandle,
     pub(crate) local: Arc<dyn Fn() -> LocalStatus + Send + Sync>,
     pub(crate) nudged: Arc<dyn Fn() + Send + Sync>,
+    pub(crate) examiner: Option<Arc<dyn Examiner>>,
 }
 
 impl Api {
@@ -54,7 +58,13 @@ impl Api {
         local: Arc<dyn Fn() -> LocalStatus + Send + Sync>,
         nudged: Arc<dyn Fn() + Send + Sync>,
     ) -> Self {
-        Self { node: consensus.node().clone(), consensus, driver, local, nudged }
+        Self { node: consensus.node().clone(), consensus, driver, local, nudged, examiner: None }
+    }
+
+    /// Looks for what would go wrong on this node.
+    #[must_use]
+    pub fn with_examiner(self, examiner: Arc<dyn Examiner>) -> Self {
+        Self { examiner: Some(examiner), ..self }
     }
 }
 

@@ -167,6 +167,11 @@ impl Azure {
         self.inner.health.subscribe()
     }
 
+    /// Why there is no token that is good, after waiting for one; none = there is one.
+    pub async fn token_problem(&self, patience: Duration) -> Option<String> {
+        self.inner.keeper.token(patience).await.err()
+    }
+
     /// Sends one request, once. Always returns, within the time-outs.
     ///
     /// # Errors

@@ -7,6 +7,7 @@
 //! agree on them. No I/O, no clock, no randomness.
 
 mod clocks;
+mod finding;
 mod heartbeat;
 mod id;
 mod mutation;
@@ -16,6 +17,7 @@ mod timing;
 mod vip;
 
 pub use clocks::Clocks;
+pub use finding::{Examined, Finding, Severity};
 pub use heartbeat::{Answer, Grant, Heartbeat, NodeHealth, Refusal, VipEpoch, VipReport};
 pub use id::{
     BootId, ClusterName, InvalidName, NicId, NicRecord, NodeId, RequestId, VipName, validate_name,

@@ -6,7 +6,8 @@ use clap::Parser as _;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 use vipfence_proto::v1::{
-    Event, MoveCause, MoveOutcome, Phase, StepDownResponse, WatchVipsResponse,
+    DiagnoseResponse, Event, Finding, FindingSeverity, MoveCause, MoveOutcome, NodeDiagnosis,
+    Phase, StepDownResponse, WatchVipsResponse,
 };
 
 use super::{
@@ -317,4 +318,59 @@ async fn stepping_down_is_asked_elsewhere_only_where_nothing_was_done() {
     let ended = typed("vipfence step-down", &[a.serve().await, b.serve().await]).await;
     assert_eq!(ended.exit, Exit::Unavailable);
     assert_eq!(b.script().step_downs.len(), 1, "asked for twice");
+}
+
+fn finding(check: &str, severity: FindingSeverity) -> Finding {
+    Finding {
+        check: check.to_owned(),
+        severity: severity.into(),
+        subject: "subject".to_owned(),
+        message: format!("what {check} means"),
+        remedy: format!("what helps against {check}"),
+        ..Finding::default()
+    }
+}
+
+#[tokio::test]
+async fn the_doctor_tells_the_worst_first_and_only_errors_are_a_failure() {
+    let fake = Fake::default();
+    let node = |name: &str, findings| NodeDiagnosis {
+        node: name.to_owned(),
+        findings,
+        ..NodeDiagnosis::default()
+    };
+    let mild = vec![
+        finding("NONLOCAL_BIND_OFF", FindingSeverity::Notice),
+        finding("CLOCK_SLEW", FindingSeverity::Warning),
+    ];
+    fake.script().diagnosis =
+        DiagnoseResponse { nodes: vec![node("n1", mild), node("n2", vec![])], findings: vec![] };
+    let at = [fake.serve().await];
+    let ended = typed("vipfence doctor", &at).await;
+    assert_eq!(ended.exit, Exit::Done);
+    assert_eq!(
+        ended.out,
+        "warning CLOCK_SLEW at n1: what CLOCK_SLEW means\n    what helps against CLOCK_SLEW\n\
+         notice NONLOCAL_BIND_OFF at n1: what NONLOCAL_BIND_OFF means\n    \
+         what helps against NONLOCAL_BIND_OFF\n\
+         n1, n2 examined: 0 errors, 1 warnings, 1 notices\n"
+    );
+
+    fake.script().diagnosis.findings = vec![finding("NIC_TWICE", FindingSeverity::Error)];
+    let ended = typed("vipfence doctor --vip demo", &at).await;
+    assert_eq!(ended.exit, Exit::Failed);
+    assert!(ended.out.starts_with("ERROR NIC_TWICE at the cluster: "), "{}", ended.out);
+    for line in ["vipfence doctor --json", "vipfence doctor -o json"] {
+        let ended = typed(line, &at).await;
+        assert_eq!(ended.exit, Exit::Failed);
+        let json: serde_json::Value = serde_json::from_str(&ended.out).expect("one document");
+        let severity = json.pointer("/findings/0/severity").and_then(|word| word.as_str());
+        assert_eq!(severity, Some("FINDING_SEVERITY_ERROR"));
+    }
+
+    let silent = NodeDiagnosis { unreached: "no".to_owned(), ..node("n3", vec![]) };
+    fake.script().diagnosis = DiagnoseResponse { nodes: vec![silent], findings: vec![] };
+    let ended = typed("vipfence doctor", &at).await;
+    assert_eq!(ended.exit, Exit::Failed);
+    assert!(ended.out.contains("n3 did not answer: no"), "{}", ended.out);
 }

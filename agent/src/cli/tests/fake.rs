@@ -44,6 +44,7 @@ pub(super) struct Script {
     pub(super) watched_after: Vec<u64>,
     pub(super) events: Vec<v1::Event>,
     pub(super) step_downs: VecDeque<Result<v1::StepDownResponse, Status>>,
+    pub(super) diagnosis: v1::DiagnoseResponse,
 }
 
 /// The node.
@@ -206,5 +207,11 @@ impl ClusterService for Fake {
     ) -> Result<Response<v1::StepDownResponse>, Status> {
         let next = self.script().step_downs.pop_front();
         next.unwrap_or_else(|| Err(Status::internal("once too often"))).map(Response::new)
+    }
+    async fn diagnose(
+        &self,
+        _: Request<v1::DiagnoseRequest>,
+    ) -> Result<Response<v1::DiagnoseResponse>, Status> {
+        Ok(Response::new(self.script().diagnosis.clone()))
     }
 }
