@@ -172,7 +172,8 @@ pub(crate) fn azure(config: &NodeConfig, clocks: &Arc<dyn ClockSource>) -> anyho
         &config.azure.audience,
     )
     .with_ca_file(config.azure.ca_file.clone())
-    .with_client_id(config.azure.client_id.clone());
+    .with_authority(&config.azure.authority)
+    .with_identity(config.azure.identity.clone());
     let clocks = Arc::clone(clocks);
     Azure::new(settings, Arc::new(move || clocks.now())).context("azure")
 }

@@ -158,7 +158,9 @@ fn endpoints(reader: &mut Reader, draft: &Draft) {
     if draft.insecure {
         return;
     }
-    for (endpoint, key) in [(&draft.arm, "arm"), (&draft.imds, "imds")] {
+    for (endpoint, key) in
+        [(&draft.arm, "arm"), (&draft.imds, "imds"), (&draft.authority, "authority")]
+    {
         let Some(endpoint) = endpoint else { continue };
         if may_be_plain(&endpoint.value, key) {
             continue;

@@ -23,6 +23,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use vipfence_coordinator::azure::Identity;
 use vipfence_types::{ClusterName, NicRecord, NodeId, Profile, Role, Timing};
 
 use crate::config::reader::Reader;
@@ -89,6 +90,8 @@ pub(crate) struct AzureConfig {
     pub(crate) arm: String,
     /// The instance metadata service of this VM.
     pub(crate) imds: String,
+    /// The sign-in service.
+    pub(crate) authority: String,
     /// What tokens are asked for.
     pub(crate) audience: String,
     /// The version of `Microsoft.Network` to speak.
@@ -99,8 +102,8 @@ pub(crate) struct AzureConfig {
     pub(crate) trust_if_match: bool,
     /// Whether NICs may get a tag of ours, by which older writes are made harmless.
     pub(crate) epoch_tag: bool,
-    /// The user-assigned identity; none = the system-assigned one.
-    pub(crate) client_id: Option<String>,
+    /// Who this node is for Azure.
+    pub(crate) identity: Identity,
 }
 
 /// What adds and drops addresses on this node.

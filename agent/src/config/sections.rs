@@ -1,6 +1,8 @@
 //! The sections of the file: which keys there are, their defaults, and what each value may be.
 //! What concerns several values at once is in `check`.
 
+mod azure;
+
 use std::{net::SocketAddr, ops::Range, path::Path};
 
 use toml::{Spanned, de::DeTable};
@@ -17,21 +19,8 @@ const NODE: &[&str] = &["name", "data_dir"];
 const LISTEN: &[&str] = &["grpc", "http", "insecure"];
 const PEER: &[&str] = &["name", "address", "role"];
 const NIC: &[&str] = &["name", "id"];
-const AZURE: &[&str] = &[
-    "arm",
-    "imds",
-    "audience",
-    "api_version",
-    "ca_file",
-    "trust_if_match",
-    "epoch_tag",
-    "client_id",
-];
 const OS: &[&str] = &["driver", "responder"];
 
-const ARM: &str = "https://management.azure.com";
-const IMDS: &str = "http://169.254.169.254";
-const API_VERSION: &str = "2024-05-01";
 const HTTP_PORT: u16 = 7601;
 
 /// Everything that was read, with places: what the checks across sections look at.
@@ -51,6 +40,7 @@ pub(super) struct Draft {
     pub(super) responder: Option<Placed<SocketAddr>>,
     pub(super) arm: Option<Placed<String>>,
     pub(super) imds: Option<Placed<String>>,
+    pub(super) authority: Option<Placed<String>>,
 }
 
 /// A peer with the places of its values.
@@ -82,7 +72,7 @@ pub(super) fn read(
     let (node, data_dir) = read_node(reader, &top);
     let (peers_span, peers_whole, peers) = read_peers(reader, &top);
     let nics = read_nics(reader, &top);
-    let (azure, arm, imds) = read_azure(reader, &top, folder);
+    let azure = azure::read(reader, &top, folder);
     let responder = read_os(reader, &top);
     let mut draft = Draft {
         node,
@@ -95,12 +85,13 @@ pub(super) fn read(
         grpc: None,
         http: None,
         responder,
-        arm,
-        imds,
+        arm: azure.arm,
+        imds: azure.imds,
+        authority: azure.authority,
     };
     read_listen(reader, &top, &mut draft);
     check::check(reader, &draft);
-    assemble(draft, cluster?.value, profile?.value, &folder.join(data_dir?.value), azure?)
+    assemble(draft, cluster?.value, profile?.value, &folder.join(data_dir?.value), azure.rest?)
 }
 
 fn assemble(
@@ -128,7 +119,12 @@ fn assemble(
         },
         peers: draft.peers.into_iter().map(peer).collect(),
         nics: draft.nics.into_iter().map(nic).collect(),
-        azure: AzureConfig { arm: draft.arm?.value, imds: draft.imds?.value, ..azure },
+        azure: AzureConfig {
+            arm: draft.arm?.value,
+            imds: draft.imds?.value,
+            authority: draft.authority?.value,
+            ..azure
+        },
         os: OsDriver::Userspace { responder: draft.responder?.value },
     })
 }
@@ -212,62 +208,6 @@ fn read_nics(reader: &mut Reader, top: &Section<'_>) -> Vec<PlacedNic> {
         Some(PlacedNic { name: name?, id: id? })
     });
     nics.collect()
-}
-
-type AzureParts = (Option<AzureConfig>, Option<Placed<String>>, Option<Placed<String>>);
-
-/// The endpoints come back apart, since whether `http` is allowed is a matter of `check`.
-fn read_azure(reader: &mut Reader, top: &Section<'_>, folder: &Path) -> AzureParts {
-    let Some(section) = top.table(reader, "azure", "[azure]", AZURE) else {
-        let config = AzureConfig {
-            arm: ARM.to_owned(),
-            imds: IMDS.to_owned(),
-            audience: format!("{ARM}/"),
-            api_version: API_VERSION.to_owned(),
-            ca_file: None,
-            trust_if_match: true,
-            epoch_tag: true,
-            client_id: None,
-        };
-        let placed = |url: &str| Some(Placed::new(url.to_owned(), 0..0));
-        return (Some(config), placed(ARM), placed(IMDS));
-    };
-    let arm = section.text_or(reader, "arm", ARM);
-    let arm = reader.convert(&arm, url);
-    let imds = section.text_or(reader, "imds", IMDS);
-    let imds = reader.convert(&imds, url);
-    let audience = section.text_or(reader, "audience", &format!("{ARM}/"));
-    let audience = reader.convert(&audience, not_empty);
-    let api_version = section.text_or(reader, "api_version", API_VERSION);
-    let api_version = reader.convert(&api_version, api_version_of);
-    let ca_file = section.optional_text(reader, "ca_file");
-    let ca_file = ca_file.map(|given| {
-        reader.convert(&given, |text| {
-            let path = folder.join(text);
-            let missing = || {
-                Problem::error(format!("there is no file {}", path.display()), "not a file")
-                    .help("give the path of a PEM file, or leave `ca_file` out")
-            };
-            if path.is_file() { Ok(path.clone()) } else { Err(missing()) }
-        })
-    });
-    let trust_if_match = section.flag_or(reader, "trust_if_match", true);
-    let epoch_tag = section.flag_or(reader, "epoch_tag", true);
-    let client_id = section.optional_text(reader, "client_id");
-    let client_id = client_id.map(|given| reader.convert(&given, client_id_of));
-    let config = || {
-        Some(AzureConfig {
-            arm: String::new(),
-            imds: String::new(),
-            audience: audience?.value,
-            api_version: api_version?.value,
-            ca_file: ca_file.map(|path| path.map(|path| path.value).ok_or(())).transpose().ok()?,
-            trust_if_match,
-            epoch_tag,
-            client_id: client_id.map(|id| id.map(|id| id.value).ok_or(())).transpose().ok()?,
-        })
-    };
-    (config(), arm, imds)
 }
 
 fn read_os(reader: &mut Reader, top: &Section<'_>) -> Option<Placed<SocketAddr>> {
@@ -383,29 +323,11 @@ fn nic_id(text: &str) -> Result<NicId, Problem> {
 fn url(text: &str) -> Result<String, Problem> {
     let wrong = || {
         Problem::error(format!("\"{text}\" is not a URL"), "not a URL")
-            .help(format!("write scheme and host, such as \"{ARM}\""))
+            .help("write scheme and host, such as \"https://management.azure.com\"")
     };
     let url = reqwest::Url::parse(text).map_err(|_| wrong())?;
     if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
         return Err(wrong());
     }
     Ok(text.trim_end_matches('/').to_owned())
-}
-
-fn api_version_of(text: &str) -> Result<String, Problem> {
-    let date = text.strip_suffix("-preview").unwrap_or(text);
-    if date.len() == 10 && date.parse::<jiff::civil::Date>().is_ok() {
-        return Ok(text.to_owned());
-    }
-    Err(Problem::error(format!("\"{text}\" is not an API version"), "not a date")
-        .help(format!("an API version is a date, such as \"{API_VERSION}\"")))
-}
-
-fn client_id_of(text: &str) -> Result<String, Problem> {
-    if uuid::Uuid::parse_str(text).is_ok() {
-        return Ok(text.to_owned());
-    }
-    Err(Problem::error(format!("\"{text}\" is not a client id"), "not a UUID").help(
-        "use the client id of the user-assigned identity; leave it out for the system-assigned one",
-    ))
 }

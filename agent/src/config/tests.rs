@@ -273,6 +273,68 @@ fn the_other_azure_values_are_checked_as_well() {
 }
 
 #[test]
+fn a_cloud_brings_its_endpoints_and_single_ones_can_be_replaced() {
+    let azure = |lines: &str| {
+        let text =
+            with("[azure]\narm = \"http://127.0.0.1:8000/\"\n", &format!("[azure]\n{lines}"));
+        parse("f", &text, Path::new("")).map(|loaded| loaded.config.azure)
+    };
+    let public = azure("").expect("good");
+    assert_eq!(public.authority, "https://login.microsoftonline.com");
+    let government = azure("cloud = \"us-government\"").expect("good");
+    assert_eq!(government.arm, "https://management.usgovcloudapi.net");
+    assert_eq!(government.audience, "https://management.usgovcloudapi.net/");
+    assert_eq!(government.authority, "https://login.microsoftonline.us");
+    let china = azure("cloud = \"china\"\nauthority = \"https://login.example/\"").expect("good");
+    assert_eq!(china.arm, "https://management.chinacloudapi.cn");
+    assert_eq!(china.authority, "https://login.example");
+    let report = azure("cloud = \"germany\"").expect_err("closed").render(false);
+    shows(&report, &["cloud \"germany\"", "public", "us-government", "china"]);
+    let report = azure("authority = \"http://login.example\"").expect_err("plain").render(false);
+    shows(&report, &["`authority` would send tokens over plain http"]);
+}
+
+#[test]
+fn each_kind_of_identity_has_keys_of_its_own() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let secret = folder.path().join("secret");
+    std::fs::write(&secret, "s").expect("written");
+    std::fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600))
+        .expect("changed");
+    let azure =
+        |lines: &str| parse("f", &with("[azure]", &format!("[azure]\n{lines}")), folder.path());
+    let errors = |lines: &str| azure(lines).expect_err("wrong").render(false);
+    let ids = "tenant_id = \"00000000-0000-0000-0000-00000000000a\"\n\
+               client_id = \"00000000-0000-0000-0000-00000000000b\"";
+    let identity = |lines: &str| azure(lines).expect("good").config.azure.identity;
+
+    assert_eq!(identity(""), Identity::Managed { client_id: None });
+    assert_eq!(identity("identity = \"az\""), Identity::AzCli { tenant_id: None });
+    let workload = Identity::Workload { tenant_id: None, client_id: None, token_file: None };
+    assert_eq!(identity("identity = \"workload\""), workload);
+    let good = format!("identity = \"secret\"\nsecret_file = \"secret\"\n{ids}");
+    let Identity::Secret { secret_file, .. } = identity(&good) else { panic!("another kind") };
+    assert_eq!(secret_file, secret);
+    assert!(azure(&good).expect("good").warnings.problems().is_empty());
+
+    shows(&errors("identity = \"secrt\""), &["identity \"secrt\"", "did you mean \"secret\""]);
+    shows(
+        &errors("identity = \"secret\""),
+        &["identity = \"secret\" needs tenant_id, client_id, secret_file"],
+    );
+    shows(
+        &errors(&format!("identity = \"managed\"\n{ids}")),
+        &["`tenant_id` does not belong to identity = \"managed\"", "the keys: client_id"],
+    );
+    shows(&errors("identity = \"az\"\ntenant_id = \"x\""), &["\"x\" is not a tenant id"]);
+    shows(&errors("identity = \"workload\"\ntoken_file = \"no\""), &["there is no file"]);
+    std::fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o644))
+        .expect("changed");
+    let warnings = azure(&good).expect("a warning").warnings.to_string();
+    shows(&warnings, &["can be read by others (mode 644)", "chmod 600"]);
+}
+
+#[test]
 fn a_member_needs_a_nic_and_a_witness_does_not() {
     let start = GOOD.find("[[nics]]").expect("nics");
     let end = GOOD.find("[azure]").expect("azure");

@@ -84,8 +84,9 @@ pub(crate) struct Facts {
     pub(crate) client_id: Option<String>,
     /// IMDS's document of this VM.
     pub(crate) instance: Seen<Value>,
-    /// What the metadata service says to the request for a token.
-    pub(crate) token: Seen<()>,
+    /// What the metadata service says to the request for a token; none = this node's come from
+    /// elsewhere.
+    pub(crate) token: Option<Seen<()>>,
     /// Why the agent's own keeper has no token; none = it has one.
     pub(crate) keeper: Option<String>,
     /// The node's NICs, in the file's order.

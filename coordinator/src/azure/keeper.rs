@@ -1,8 +1,7 @@
-//! The token keeper: a move never waits for the instance metadata service.
+//! The token keeper: a move never waits for who gives tokens.
 //!
-//! Tokens come from `azure_identity`'s managed identity, which on its own would go to the metadata
-//! service in the middle of a move, and refuse a token that is still good. So it is asked in the
-//! background only: at start, at half of the token's life, once when ARM refuses the token (and more and
+//! Tokens come from `azure_identity`, which on its own would go to the metadata service in the middle
+//! of a move, and refuse a token that is still good. So it is asked in the background only: at start, at half of the token's life, once when ARM refuses the token (and more and
 //! more slowly while it refuses the next ones as well), and once for each request that ARM denies for
 //! want of a permission, since a token may be older than a role. The last token is served until it
 //! expires. Each fetch uses a new credential, since a credential keeps
@@ -13,6 +12,8 @@
 
 #[cfg(test)]
 mod foreign;
+#[cfg(test)]
+mod troubles;
 
 use std::{
     error::Error,
@@ -20,11 +21,7 @@ use std::{
     time::Duration,
 };
 
-use azure_core::{
-    credentials::TokenCredential,
-    http::{ClientOptions, HttpClient, Transport, Url},
-};
-use azure_identity::{ManagedIdentityCredential, ManagedIdentityCredentialOptions, UserAssignedId};
+use azure_core::http::HttpClient;
 use tokio::{
     sync::{Notify, watch},
     time::{sleep, timeout},
@@ -32,7 +29,7 @@ use tokio::{
 use vipfence_coordinator_core::Method;
 use vipfence_types::{Clocks, brief};
 
-use super::{AzureSetupError, health::Health, imds::Imds};
+use super::{AzureSetupError, health::Health, identity::Identity};
 use crate::driver::ReadClocks;
 
 /// One fetch is given up after this.
@@ -100,7 +97,7 @@ struct Pace {
 /// See the module.
 pub(super) struct Keeper {
     scope: String,
-    client_id: Option<String>,
+    identity: Identity,
     transport: Arc<dyn HttpClient>,
     clocks: ReadClocks,
     health: Arc<Health>,
@@ -112,36 +109,26 @@ pub(super) struct Keeper {
 
 impl Keeper {
     pub(super) fn new(
-        imds: &Url,
+        identity: Identity,
+        transport: Arc<dyn HttpClient>,
         audience: &str,
-        client_id: Option<String>,
         clocks: ReadClocks,
         health: Arc<Health>,
     ) -> Result<Self, AzureSetupError> {
-        let keeper = Self {
+        let what = identity.what();
+        let fail = |problem| AzureSetupError::Identity { what, problem };
+        identity.credential(&transport).map_err(fail)?;
+        Ok(Self {
             // The credential takes this ending off again: the audience is asked for as written.
             scope: format!("{audience}/.default"),
-            client_id,
-            transport: Arc::new(Imds::new(imds)?),
+            identity,
+            transport,
             clocks,
             health,
             kept: watch::Sender::default(),
             asked: Notify::new(),
             denied: Mutex::default(),
-        };
-        keeper.credential().map_err(AzureSetupError::Identity)?;
-        Ok(keeper)
-    }
-
-    fn credential(&self) -> Result<Arc<ManagedIdentityCredential>, String> {
-        let options = ManagedIdentityCredentialOptions {
-            user_assigned_id: self.client_id.clone().map(UserAssignedId::ClientId),
-            client_options: ClientOptions {
-                transport: Some(Transport::new(Arc::clone(&self.transport))),
-                ..ClientOptions::default()
-            },
-        };
-        ManagedIdentityCredential::new(Some(options)).map_err(|error| error.to_string())
+        })
     }
 
     /// Fetches, and keeps fetching.
@@ -195,7 +182,7 @@ impl Keeper {
             Err(problem) => {
                 // Six doublings are past the longest pause.
                 pace.failures = (pace.failures + 1).min(6);
-                tracing::warn!("no token from the managed identity: {problem}");
+                tracing::warn!("no token of {}: {problem}", self.identity.what());
                 self.kept.send_modify(|kept| kept.problem = problem);
             }
         }
@@ -209,11 +196,11 @@ impl Keeper {
     }
 
     async fn fetch(&self) -> Result<Token, String> {
-        let credential = self.credential()?;
+        let credential = self.identity.credential(&self.transport)?;
         let scopes = [self.scope.as_str()];
         let fetched = timeout(FETCH_TIMEOUT, Box::pin(credential.get_token(&scopes, None)))
             .await
-            .map_err(|_| format!("the metadata service did not answer within {FETCH_TIMEOUT:?}"))?
+            .map_err(|_| format!("no answer within {FETCH_TIMEOUT:?}"))?
             .map_err(|error| innermost(&error))?;
         let expires_s = u64::try_from(fetched.expires_on.unix_timestamp()).unwrap_or(0);
         let token = Token { secret: fetched.token.secret().into(), expires_s };
@@ -239,11 +226,11 @@ impl Keeper {
         }
         let problem = self.kept.borrow().problem.clone();
         let problem = if problem.is_empty() {
-            "the metadata service has not answered yet".to_owned()
+            "who gives it has not answered yet".to_owned()
         } else {
             problem
         };
-        Err(format!("there is no token of the managed identity: {problem}"))
+        Err(format!("there is no token of {}: {problem}", self.identity.what()))
     }
 
     /// ARM refused this token: fetch another, once.

@@ -8,14 +8,15 @@
 mod answer;
 mod guard;
 mod health;
-mod imds;
+mod identity;
+mod issuer;
 mod keeper;
 #[cfg(test)]
 mod tests;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use reqwest::{Client, Url, header};
+use reqwest::{Certificate, Client, Url, header};
 use tokio::sync::watch;
 use vipfence_coordinator_core::{
     HttpAnswer, HttpFault, HttpRequest, HttpResult, Method, Problem, ProblemKind,
@@ -25,6 +26,8 @@ use crate::driver::ReadClocks;
 use guard::{Guarded, Handed};
 pub use health::ArmHealth;
 use health::Health;
+pub use identity::Identity;
+use issuer::Issuer;
 use keeper::{Keeper, Named, Token};
 
 /// A write is awaited so long; then its outcome is unknown.
@@ -45,9 +48,13 @@ pub struct AzureConfig {
     arm: String,
     imds: String,
     audience: String,
+    authority: String,
     ca_file: Option<PathBuf>,
-    client_id: Option<String>,
+    identity: Identity,
 }
+
+/// Where the public cloud's sign-in service is.
+const AUTHORITY: &str = "https://login.microsoftonline.com";
 
 impl AzureConfig {
     /// ARM's endpoint, the instance metadata service, and what tokens are asked for.
@@ -59,22 +66,30 @@ impl AzureConfig {
             arm: bare(arm),
             imds: bare(imds),
             audience: audience.to_owned(),
+            authority: AUTHORITY.to_owned(),
             ca_file: None,
-            client_id: None,
+            identity: Identity::Managed { client_id: None },
         }
     }
 
-    /// Certificates (PEM) to trust for ARM instead of the system's.
+    /// Certificates (PEM) to trust for ARM and the sign-in service instead of the system's.
     #[must_use]
     pub fn with_ca_file(mut self, ca_file: Option<PathBuf>) -> Self {
         self.ca_file = ca_file;
         self
     }
 
-    /// The client id of a user-assigned identity; none = the system-assigned one.
+    /// Who this node is; the system-assigned identity of its VM if this is not called.
     #[must_use]
-    pub fn with_client_id(mut self, client_id: Option<String>) -> Self {
-        self.client_id = client_id;
+    pub fn with_identity(mut self, identity: Identity) -> Self {
+        self.identity = identity;
+        self
+    }
+
+    /// The sign-in service, for identities that sign in; the public cloud's if this is not called.
+    #[must_use]
+    pub fn with_authority(mut self, authority: &str) -> Self {
+        authority.trim_end_matches('/').clone_into(&mut self.authority);
         self
     }
 }
@@ -105,8 +120,13 @@ pub enum AzureSetupError {
     #[error("the HTTP client cannot be made")]
     Client(#[source] reqwest::Error),
     /// The credential cannot be made.
-    #[error("the managed identity cannot be used: {0}")]
-    Identity(String),
+    #[error("{what} cannot be used: {problem}")]
+    Identity {
+        /// Which kind of identity.
+        what: &'static str,
+        /// What is wrong.
+        problem: String,
+    },
 }
 
 /// The way to ARM; cheap to clone.
@@ -142,12 +162,18 @@ impl Azure {
             // reqwest would panic.
             return Err(AzureSetupError::NoCryptoProvider);
         }
-        let client = client(&config, &arm)?;
+        let certificates = certificates(&config)?;
+        let issuer = if config.identity.signs_in() {
+            Issuer::authority(&url("authority", &config.authority)?, certificates.clone())?
+        } else {
+            Issuer::imds(&imds)?
+        };
+        let client = client(certificates, &arm)?;
         let health = Arc::new(Health::default());
         let keeper = Keeper::new(
-            &imds,
+            config.identity,
+            Arc::new(issuer),
             &config.audience,
-            config.client_id,
             Arc::clone(&clocks),
             Arc::clone(&health),
         )?;
@@ -181,7 +207,20 @@ impl Azure {
     }
 }
 
-fn client(config: &AzureConfig, arm: &Url) -> Result<Client, AzureSetupError> {
+/// Those of the CA file; none = there is no such file.
+fn certificates(config: &AzureConfig) -> Result<Option<Vec<Certificate>>, AzureSetupError> {
+    let Some(path) = &config.ca_file else { return Ok(None) };
+    let fail = |problem: String| AzureSetupError::CaFile { path: path.clone(), problem };
+    let pem = std::fs::read(path).map_err(|error| fail(error.to_string()))?;
+    let certificates =
+        Certificate::from_pem_bundle(&pem).map_err(|error| fail(error.to_string()))?;
+    if certificates.is_empty() {
+        return Err(fail("it has no certificate".to_owned()));
+    }
+    Ok(Some(certificates))
+}
+
+fn client(certificates: Option<Vec<Certificate>>, arm: &Url) -> Result<Client, AzureSetupError> {
     let mut builder = Client::builder()
         .user_agent(concat!("vipfence/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT_TIMEOUT)
@@ -194,14 +233,7 @@ fn client(config: &AzureConfig, arm: &Url) -> Result<Client, AzureSetupError> {
         // A write is sent once or not at all; who asked decides about another.
         .retry(reqwest::retry::never())
         .redirect(reqwest::redirect::Policy::none());
-    if let Some(path) = &config.ca_file {
-        let fail = |problem: String| AzureSetupError::CaFile { path: path.clone(), problem };
-        let pem = std::fs::read(path).map_err(|error| fail(error.to_string()))?;
-        let certificates =
-            reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| fail(error.to_string()))?;
-        if certificates.is_empty() {
-            return Err(fail("it has no certificate".to_owned()));
-        }
+    if let Some(certificates) = certificates {
         builder = builder.tls_certs_only(certificates);
     } else if arm.scheme() == "http" {
         // Without TLS (`vipfence dev`, tests) no certificates are needed, nor is a proxy.

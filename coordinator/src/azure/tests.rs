@@ -1,6 +1,7 @@
 //! The way to ARM against small servers that count what arrives.
 
 mod faults;
+mod identities;
 
 use std::{
     collections::BTreeMap,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use reqwest::Client;
 use serde_json::Value;
+use vipfence_coordinator::azure::Identity;
 use vipfence_types::brief;
 
 use super::super::facts::{Refusal, Seen};
@@ -14,12 +15,13 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 const INSTANCE: &str = "2021-02-01";
 const TOKEN: &str = "2018-02-01";
 
-/// The document of this VM, and what is said to the request for a token.
+/// The document of this VM, and what is said to the request for a token if the node's comes from
+/// here.
 pub(super) async fn look(
     imds: &str,
     audience: &str,
-    client_id: Option<&str>,
-) -> (Seen<Value>, Seen<()>) {
+    identity: &Identity,
+) -> (Seen<Value>, Option<Seen<()>>) {
     let builder = Client::builder()
         // Never behind a proxy, never somewhere else, plain HTTP by design.
         .no_proxy()
@@ -31,18 +33,29 @@ pub(super) async fn look(
         Ok(client) => client,
         Err(error) => {
             let why = brief(&error.to_string());
-            return (Seen::Silent(why.clone()), Seen::Silent(why));
+            return (Seen::Silent(why.clone()), Some(Seen::Silent(why)));
         }
     };
     let instance = format!("{imds}/metadata/instance?api-version={INSTANCE}");
-    let mut token = format!("{imds}/metadata/identity/oauth2/token?api-version={TOKEN}&resource=");
-    token.extend(url_encoded(audience));
+    let token = match identity {
+        Identity::Managed { client_id } => Some(token_url(imds, audience, client_id.as_deref())),
+        Identity::Workload { .. } | Identity::Secret { .. } | Identity::AzCli { .. } => None,
+    };
+    let token = async {
+        let seen = ask(&client, token.as_ref()?).await;
+        Some(seen.map(|_| ()))
+    };
+    tokio::join!(ask(&client, &instance), token)
+}
+
+fn token_url(imds: &str, audience: &str, client_id: Option<&str>) -> String {
+    let mut url = format!("{imds}/metadata/identity/oauth2/token?api-version={TOKEN}&resource=");
+    url.extend(url_encoded(audience));
     if let Some(client_id) = client_id {
-        token.push_str("&client_id=");
-        token.push_str(client_id);
+        url.push_str("&client_id=");
+        url.push_str(client_id);
     }
-    let (instance, token) = futures_util::join!(ask(&client, &instance), ask(&client, &token));
-    (instance, token.map(|_| ()))
+    url
 }
 
 async fn ask(client: &Client, url: &str) -> Seen<Value> {

@@ -13,7 +13,10 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use vipfence_coordinator::{api::Examine, azure::Azure};
+use vipfence_coordinator::{
+    api::Examine,
+    azure::{Azure, Identity},
+};
 use vipfence_coordinator_core::{NicDocument, NodeRecord, prefixes_of, virtual_network_of};
 use vipfence_types::{Clocks, NicId, VipName};
 
@@ -47,7 +50,7 @@ impl Looking<'_> {
         let peers = config.peers.iter().filter(|peer| peer.node != config.node);
         let (keeper, (instance, token), peers) = tokio::join!(
             self.azure.token_problem(TOKEN_PATIENCE),
-            imds::look(&settings.imds, &settings.audience, settings.client_id.as_deref()),
+            imds::look(&settings.imds, &settings.audience, &settings.identity),
             join_all(peers.map(async |peer| PeerFacts {
                 name: peer.node.to_string(),
                 address: peer.address.clone(),
@@ -68,7 +71,12 @@ impl Looking<'_> {
         Facts {
             arm: settings.arm.clone(),
             imds: settings.imds.clone(),
-            client_id: settings.client_id.clone(),
+            client_id: match &settings.identity {
+                Identity::Managed { client_id } => client_id.clone(),
+                Identity::Workload { .. } | Identity::Secret { .. } | Identity::AzCli { .. } => {
+                    None
+                }
+            },
             instance,
             token,
             keeper,

@@ -26,6 +26,8 @@ pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
 }
 
 fn metadata(facts: &Facts) -> Vec<Finding> {
+    // Who has a token from elsewhere does not need the metadata service.
+    let Some(token) = &facts.token else { return vec![] };
     let imds = &facts.imds;
     let mut findings = Vec::new();
     match &facts.instance {
@@ -45,7 +47,7 @@ fn metadata(facts: &Facts) -> Vec<Finding> {
             "if it lasts longer than a few minutes, the VM's host has a problem: redeploy the VM",
         )),
     }
-    match &facts.token {
+    match token {
         Seen::Yes(()) => {}
         Seen::Silent(why) => findings.push(Check::ImdsUnreachable.finds(
             imds,

@@ -17,6 +17,13 @@ use super::{
     Roster, compare, judge,
 };
 
+/// One thing that is made wrong, and the check that finds it.
+type Case<F> = (&'static str, F);
+/// What makes one thing wrong.
+type Change<'a> = &'a dyn Fn(&mut Facts);
+/// What makes one node differ.
+type Differ = fn(&mut Examined, &mut Roster);
+
 const GROUP: &str = "/subscriptions/s/resourceGroups/g/providers";
 
 fn nic_id() -> NicId {
@@ -59,7 +66,7 @@ fn good() -> Facts {
         imds: "http://169.254.169.254".to_owned(),
         client_id: None,
         instance: Seen::Yes(json!({"compute": {"resourceId": vm}})),
-        token: Seen::Yes(()),
+        token: Some(Seen::Yes(())),
         keeper: None,
         nics: vec![NicFacts { id: nic_id(), document: document(|_| {}), locks: Seen::Yes(vec![]) }],
         networks: BTreeMap::from([(network, Seen::Yes(json!({})))]),
@@ -117,16 +124,16 @@ fn nothing_is_said_of_a_good_node() {
 fn every_mistake_of_the_metadata_service_has_a_finding_of_its_own() {
     let token = |status, message: &str| refused(status, "invalid_request", message);
     let none = |facts: &mut Facts| facts.keeper = Some("no token".to_owned());
-    let cases: [(&str, &dyn Fn(&mut Facts)); 6] = [
+    let cases: [Case<Change<'_>>; 6] = [
         ("IMDS_UNREACHABLE", &|f| f.instance = Seen::Silent("refused".to_owned())),
         ("IMDS_ERROR", &|f| f.instance = refused(500, "", "")),
-        ("NO_IDENTITY", &|f| f.token = token(400, "Identity not found")),
+        ("NO_IDENTITY", &|f| f.token = Some(token(400, "Identity not found"))),
         ("IDENTITY_UNKNOWN", &|f| {
             f.client_id = Some("c".to_owned());
-            f.token = token(400, "Identity not found");
+            f.token = Some(token(400, "Identity not found"));
         }),
         ("SEVERAL_IDENTITIES", &|f| {
-            f.token = token(400, "Multiple user assigned identities exist, please specify");
+            f.token = Some(token(400, "Multiple user assigned identities exist, please specify"));
         }),
         ("TOKEN_MISSING", &|_| {}),
     ];
@@ -168,7 +175,7 @@ fn what_arm_refuses_is_told_once_and_by_its_cause() {
 fn what_a_nic_shows_is_found() {
     let with =
         |change: fn(&mut Value)| move |facts: &mut Facts| facts.nics[0].document = document(change);
-    let cases: [(&str, fn(&mut Value)); 6] = [
+    let cases: [Case<fn(&mut Value)>; 6] = [
         ("NIC_FAILED", |v| v["properties"]["provisioningState"] = json!("Failed")),
         ("NIC_BUSY", |v| v["properties"]["provisioningState"] = json!("Updating")),
         ("IP_FORWARDING", |v| v["properties"]["enableIPForwarding"] = json!(true)),
@@ -253,7 +260,7 @@ fn an_address_is_inside_free_or_ours() {
 
 #[test]
 fn what_the_guest_has_is_found() {
-    let cases: [(&str, fn(&mut Facts)); 12] = [
+    let cases: [Case<fn(&mut Facts)>; 12] = [
         ("CLOUD_INIT", |f| f.guest.cloud_init = true),
         ("CLOUD_NETCONFIG", |f| f.guest.cloud_netconfig = true),
         ("NM_CLOUD_SETUP", |f| f.guest.nm_cloud_setup = true),
@@ -303,7 +310,7 @@ fn compared(change: impl FnOnce(&mut Examined, &mut Roster)) -> Vec<String> {
 #[test]
 fn nodes_that_do_not_fit_together_are_found() {
     assert_eq!(compared(|_, _| {}), Vec::<String>::new());
-    let cases: [(&str, fn(&mut Examined, &mut Roster)); 7] = [
+    let cases: [Case<Differ>; 7] = [
         ("SEVERAL_NETWORKS", |n, _| n.networks = BTreeSet::from(["/w".to_owned()])),
         ("NIC_TWICE", |n, _| n.nics = vec![NicId::new("/N1")]),
         ("PEERS_DIFFER", |n, _| n.peers.clear()),

@@ -21,7 +21,7 @@ impl HttpClient for Answers {
 fn keeper(answer: &[u8]) -> Keeper {
     Keeper {
         scope: "https://management.azure.com//.default".to_owned(),
-        client_id: None,
+        identity: Identity::Managed { client_id: None },
         transport: Arc::new(Answers(answer.to_vec())),
         clocks: Arc::new(|| Clocks::all_at(Duration::from_secs(1_700_000_000))),
         health: Arc::default(),
