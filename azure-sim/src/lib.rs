@@ -11,8 +11,8 @@
 //!
 //! A [`Profile`] is a complete set of them.
 //!
-//! It deliberately does not: forward traffic, check rights per resource, or model load balancers,
-//! public addresses and the long tail of NIC properties (those are kept as sent).
+//! It deliberately does not: forward traffic, or model load balancers, public addresses and the
+//! long tail of NIC properties (those are kept as sent).
 
 pub mod server;
 mod state;

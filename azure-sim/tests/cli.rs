@@ -5,9 +5,10 @@ use std::process::Output;
 
 use azure_sim::server::{Running, ServerConfig, run};
 use azure_sim::{
-    AdminCommand, Fault, FaultEffect, JournalEvent, Lock, Profile, Settings, Status, WorldConfig,
+    AdminCommand, BuiltInRole, Fault, FaultEffect, JournalEvent, Lock, Profile, Role,
+    RoleAssignment, Settings, Status, WorldConfig,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
@@ -139,4 +140,30 @@ async fn a_refusal_names_the_thing_and_the_remedy() {
         "azure-sim: no simulator answers at {url}; start one with `azure-sim serve`, or say with --at where it is"
     );
     assert!(error.starts_with(&begin), "{error}");
+}
+
+#[tokio::test]
+async fn roles_are_given_by_name_or_from_the_file_that_az_takes() {
+    let running = simulator().await;
+    let roles = || status(&running).vms[0].roles.clone();
+    assert_eq!(roles(), None);
+    let group = running.with_world(|world, _| world.config().resource_group_id());
+    admin(&running, &["roles", "n1", "--role", "reader", "--scope", &group]).await;
+    let reader = Role::BuiltIn(BuiltInRole::Reader);
+    assert_eq!(roles(), Some(vec![RoleAssignment { role: reader, scope: group.clone() }]));
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let definition = json!({
+        "Name": "mine", "IsCustom": true, "Description": "", "Actions": ["*/read"],
+        "NotActions": [], "DataActions": [], "NotDataActions": [], "AssignableScopes": [group],
+    });
+    std::fs::write(file.path(), definition.to_string()).expect("it is written");
+    let path = file.path().to_str().expect("a text");
+    admin(&running, &["roles", "n1", "--definition", path]).await;
+    let given = roles().expect("roles");
+    assert_eq!(given.iter().map(|given| given.scope.as_str()).collect::<Vec<_>>(), [&group]);
+    let elsewhere = ["roles", "n1", "--definition", path, "--scope", "/subscriptions/other"];
+    let error = refused(&running.arm_url(), &elsewhere).await;
+    assert!(error.contains("role mine cannot be assigned at /subscriptions/other"), "{error}");
+    admin(&running, &["roles", "n1", "--clear"]).await;
+    assert_eq!(roles(), None);
 }

@@ -8,6 +8,7 @@ use azure_sim::{AdminCommand, Fault, FaultEffect, HoldId, Lock, Power, Profile};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Map, json};
 
+use super::roles::Roles;
 use super::serve::{duration, millis};
 
 #[derive(Debug, Subcommand)]
@@ -77,6 +78,8 @@ pub(super) enum Deed {
         /// Name of the VM.
         node: Option<String>,
     },
+    /// Assigns roles to a VM's identity, in place of those it had.
+    Roles(Roles),
     /// Any command as JSON, for instance '{"command":"revoke_tokens","node":"n1"}'.
     Command {
         /// As in the README.
@@ -241,6 +244,7 @@ impl From<Deed> for AdminCommand {
             Deed::Cancel { nic } => AdminCommand::CancelOperation { nic },
             Deed::FailNic { nic } => AdminCommand::FailNic { nic },
             Deed::Drain { node } => AdminCommand::DrainBuckets { node },
+            Deed::Roles(roles) => roles.into(),
             Deed::Command { command } => command,
         }
     }

@@ -3,4 +3,5 @@
 pub(crate) mod admin;
 mod client;
 mod deed;
+mod roles;
 pub(crate) mod serve;

@@ -101,7 +101,9 @@ async fn command(State(shared): State<Arc<Shared>>, body: axum::body::Bytes) -> 
                 | AdminError::UnknownSubnet(_)
                 | AdminError::UnknownHold(_) => StatusCode::NOT_FOUND,
                 AdminError::NoOperation(_) => StatusCode::CONFLICT,
-                AdminError::BadSettings(_) => StatusCode::BAD_REQUEST,
+                AdminError::BadSettings(_) | AdminError::NotAssignable(_) => {
+                    StatusCode::BAD_REQUEST
+                }
                 AdminError::TooManyFaults(_) => StatusCode::TOO_MANY_REQUESTS,
             };
             refuse(status, &error.to_string())

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use super::fault::Fault;
 use super::http::ArmResponse;
 use super::identity::Rights;
+use super::roles::RoleAssignment;
 use super::standing::{Lock, SubnetTrouble};
 use super::vm::{ImdsFault, Power};
 use super::world::HoldId;
@@ -151,6 +152,14 @@ pub enum AdminCommand {
         /// New rights.
         rights: Rights,
     },
+    /// Assigns roles to an identity, in place of those it had. The coarse rights stay as they are.
+    SetRoles {
+        /// Name of the VM.
+        node: String,
+        /// New assignments; `None` = it may do everything, as before there were any.
+        #[serde(default)]
+        assignments: Option<Vec<RoleAssignment>>,
+    },
     /// No token given to this VM so far counts any more.
     RevokeTokens {
         /// Name of the VM.
@@ -211,6 +220,9 @@ pub enum AdminError {
     /// A setting does not exist or has an impossible value.
     #[error("bad settings: {0}")]
     BadSettings(String),
+    /// A role cannot be assigned there.
+    #[error("{0}; it is assignable below its AssignableScopes only")]
+    NotAssignable(String),
     /// Too many faults wait.
     #[error("{0} faults wait already")]
     TooManyFaults(usize),

@@ -48,7 +48,8 @@ impl World {
         for vm in world.config.vms.clone() {
             let key = vm.name.to_ascii_lowercase();
             let principal = vm.principal.unwrap_or_else(|| vm.name.clone());
-            let identity = Identity::new(vm.name.clone(), principal, &mut world.guids);
+            let mut identity = Identity::new(vm.name.clone(), principal, &mut world.guids);
+            identity.roles = vm.roles;
             world.identities.insert(key.clone(), identity);
             let vm = Vm {
                 vm_id: world.guids.next(),

@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use serde::{Deserialize, Serialize};
 
 use super::net::Prefix;
+use super::roles::RoleAssignment;
 use super::settings::Settings;
 
 /// Everything a simulated world starts from.
@@ -88,6 +89,9 @@ pub struct VmConfig {
     /// Availability zone, as IMDS tells it.
     #[serde(default)]
     pub zone: String,
+    /// Roles of its identity; `None` = it may do everything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub roles: Option<Vec<RoleAssignment>>,
 }
 
 /// A network interface.
@@ -227,6 +231,7 @@ impl WorldConfig {
             name: name.to_owned(),
             principal: None,
             zone: (self.vms.len() % 3 + 1).to_string(),
+            roles: None,
         });
         let nic = self.plain_nic(&format!("{name}-nic"), Some(name.to_owned()), address.into());
         self.nics.push(nic);

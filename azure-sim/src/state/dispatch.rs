@@ -6,6 +6,7 @@ use super::error::ArmError;
 use super::http::{ArmRequest, ArmResponse, Target};
 use super::identity::{Identity, authenticate, linked_scope};
 use super::journal::Call;
+use super::linked::links;
 use super::route::{InGroup, InSubscription, Route};
 use super::standing::Attempt;
 use super::throttle::{Entrant, Kind};
@@ -42,19 +43,27 @@ impl Asked<'_> {
     fn check_right(&self, action: &str) -> Result<(), ArmError> {
         let rights = self.identity.rights;
         let may = if action.ends_with("/read") { rights.read } else { rights.write };
-        let scope = self.request.path_and_query.split('?').next().unwrap_or_default();
-        if may {
+        let scope = self.target.scope();
+        if may && self.identity.has_role_for(action, &scope) {
             return Ok(());
         }
         let Identity { client_id, object_id, .. } = &self.identity;
-        Err(ArmError::no_rights(client_id, object_id, action, scope))
+        Err(ArmError::no_rights(client_id, object_id, action, &scope))
+    }
+
+    /// 403 unless a role of the identity allows this; an identity without roles may.
+    fn check_role(&self, action: &str) -> Result<(), ArmError> {
+        if self.identity.roles.is_some() { self.check_right(action) } else { Ok(()) }
     }
 
     /// 403 unless the identity may join what the NIC in the body refers to.
     fn check_join(&self, nic_id: &str) -> Result<(), ArmError> {
         let Identity { client_id, object_id, rights, .. } = &self.identity;
-        let linked = self.request.body.as_ref().and_then(linked_scope);
-        match linked.filter(|_| !rights.join) {
+        let Some(body) = &self.request.body else { return Ok(()) };
+        let coarse = linked_scope(body).filter(|_| !rights.join);
+        let allowed = |(action, linked)| self.identity.has_role_for(action, linked);
+        let missing = || links(body).into_iter().find(|link| !allowed(*link));
+        match coarse.or_else(missing) {
             None => Ok(()),
             Some(linked) => Err(ArmError::no_join(client_id, object_id, nic_id, linked)),
         }
@@ -156,9 +165,14 @@ impl World {
                 asked.check_right("Microsoft.Network/networkInterfaces/read")?;
                 Ok(self.list_nics(asked))
             }
-            // Polling needs no right of its own. [I]
-            InSubscription::Operation { guid } => self.poll(&guid),
-            InSubscription::OperationResult { guid } => self.poll_result(&guid),
+            InSubscription::Operation { guid } => {
+                self.check_poll(asked)?;
+                self.poll(&guid)
+            }
+            InSubscription::OperationResult { guid } => {
+                self.check_poll(asked)?;
+                self.poll_result(&guid)
+            }
         }
     }
 
@@ -172,7 +186,10 @@ impl World {
             InGroup::Nic(name) if !asked.is("GET") => self.change_nic(asked, &name, call),
             InGroup::Unknown => Err(no_such_type(asked.request)),
             _ if !asked.is("GET") => Err(asked.method_not_allowed()),
-            InGroup::Itself => Ok(ArmResponse::new(200, self.group())),
+            InGroup::Itself => {
+                asked.check_role("Microsoft.Resources/subscriptions/resourceGroups/read")?;
+                Ok(ArmResponse::new(200, self.group()))
+            }
             InGroup::Nics => {
                 asked.check_right("Microsoft.Network/networkInterfaces/read")?;
                 Ok(self.list_nics(asked))
@@ -214,6 +231,14 @@ impl World {
                 self.get_vm(&name, expand.is_some_and(|e| e.eq_ignore_ascii_case("instanceView")))
             }
         }
+    }
+
+    /// `[I]` without a right of its own in most people's roles, `[R]` refused in some.
+    fn check_poll(&self, asked: &Asked<'_>) -> Result<(), ArmError> {
+        if !self.settings.polling_needs_right {
+            return Ok(());
+        }
+        asked.check_right("Microsoft.Network/locations/operations/read")
     }
 
     fn change_nic(

@@ -122,6 +122,16 @@ impl Target {
         Self { segments: segments.collect(), query: query.collect() }
     }
 
+    /// What rights are needed on: the resource itself, for a list or a question what it is below.
+    /// `[R]` Azure/CloudShell#561 for lists of a resource group, whose scope ends in the provider.
+    pub(crate) fn scope(&self) -> String {
+        let is_provider = |s: &String| s.eq_ignore_ascii_case("providers");
+        let provider = self.segments.iter().position(is_provider);
+        let below = provider.map_or(0, |at| self.segments.len().saturating_sub(at + 2));
+        let named = self.segments.len() - below % 2;
+        format!("/{}", self.segments[..named].join("/"))
+    }
+
     pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
         self.query.get(name).map(String::as_str)
     }

@@ -11,12 +11,13 @@ use serde_json::{Value, json};
 
 use super::error::ArmError;
 use super::guid::Guids;
+use super::roles::{self, RoleAssignment};
 use super::wall;
 
 /// Tokens remembered per identity; an older one counts as never issued.
 const TOKENS_KEPT: usize = 8;
 
-/// What an identity may do in ARM.
+/// What an identity may do in ARM: a coarse filter that comes before the roles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Rights {
@@ -55,6 +56,8 @@ pub(crate) struct Identity {
     pub(crate) client_id: String,
     pub(crate) object_id: String,
     pub(crate) rights: Rights,
+    /// `None`: everything that `rights` lets through.
+    pub(crate) roles: Option<Vec<RoleAssignment>>,
     tokens: VecDeque<Token>,
 }
 
@@ -74,6 +77,7 @@ impl Identity {
             client_id: guids.next(),
             object_id: guids.next(),
             rights: Rights::default(),
+            roles: None,
             tokens: VecDeque::new(),
         }
     }
@@ -117,6 +121,11 @@ impl Identity {
             self.tokens.pop_front();
         }
         token
+    }
+
+    /// Whether its roles allow something at a resource.
+    pub(crate) fn has_role_for(&self, action: &str, resource: &str) -> bool {
+        self.roles.as_deref().is_none_or(|given| roles::allows(given, action, resource))
     }
 
     pub(crate) fn forget_tokens(&mut self) {

@@ -11,6 +11,7 @@ use super::fault::Fault;
 use super::journal::{Call, JournalEvent};
 use super::nic::Provisioning;
 use super::operation::OperationStatus;
+use super::roles::RoleAssignment;
 use super::standing;
 use super::vm::Vm;
 use super::world::{HoldId, World};
@@ -104,6 +105,7 @@ impl World {
                     identity.rights = rights;
                 }
             }
+            AdminCommand::SetRoles { node, assignments } => self.set_roles(&node, assignments)?,
             AdminCommand::RevokeTokens { node } => {
                 let key = self.vm_key(&node)?;
                 if let Some(identity) = self.identities.get_mut(&key) {
@@ -120,6 +122,21 @@ impl World {
             AdminCommand::EndEvents { node } => self.vm_mut(&node)?.end_events(),
         }
         Ok(AdminReply::Done)
+    }
+
+    fn set_roles(
+        &mut self,
+        node: &str,
+        assignments: Option<Vec<RoleAssignment>>,
+    ) -> Result<(), AdminError> {
+        let key = self.vm_key(node)?;
+        for given in assignments.iter().flatten() {
+            given.check().map_err(AdminError::NotAssignable)?;
+        }
+        if let Some(identity) = self.identities.get_mut(&key) {
+            identity.roles = assignments;
+        }
+        Ok(())
     }
 
     fn add_fault(&mut self, fault: Fault) -> Result<(), AdminError> {

@@ -58,6 +58,9 @@ pub struct Settings {
     /// A failed operation leaves its goal in the NIC's document, otherwise the old document
     /// returns. `[I]`
     pub failed_goal_stays: bool,
+    /// Polling an operation needs `Microsoft.Network/locations/operations/read` in the subscription.
+    /// `[R]` azure-xplat-cli#2051, taskcluster#8594; `[I]` not, since roles without it work.
+    pub polling_needs_right: bool,
     /// How far the data plane lags behind the end of an operation. `[R]` seconds on classic Azure.
     pub data_plane_lag_ms: u64,
     /// A document lists the primary ipConfiguration first, otherwise in the order of the PUT. `[W]`
@@ -123,6 +126,7 @@ impl Default for Settings {
             cleanup_ms: 0,
             cleanup_status: 400,
             failed_goal_stays: true,
+            polling_needs_right: false,
             data_plane_lag_ms: 0,
             primary_first: false,
             throttling: Throttling::default(),

@@ -11,6 +11,7 @@ use super::config::WorldConfig;
 use super::fault::Fault;
 use super::identity::{Rights, whose};
 use super::journal::JournalEntry;
+use super::roles::RoleAssignment;
 use super::settings::Settings;
 use super::standing::{Lock, Scope, SubnetTrouble};
 use super::vm::{ImdsFault, Power};
@@ -99,8 +100,10 @@ pub struct VmStatus {
     pub power: Power,
     /// What is wrong with its IMDS.
     pub imds_fault: Option<ImdsFault>,
-    /// What its identity may do.
+    /// What its identity may do, before its roles are looked at.
     pub rights: Rights,
+    /// Roles of its identity; `None` = no roles are looked at.
+    pub roles: Option<Vec<RoleAssignment>>,
 }
 
 /// A held request in [`Status`].
@@ -190,6 +193,7 @@ impl World {
             power: vm.power,
             imds_fault: vm.imds_fault,
             rights: self.identities.get(key).map(|i| i.rights).unwrap_or_default(),
+            roles: self.identities.get(key).and_then(|i| i.roles.clone()),
         });
         let held = self.held.requests().map(|(hold, held)| HeldStatus {
             hold,

@@ -9,6 +9,7 @@ mod operation;
 mod profile;
 mod property;
 mod read;
+mod roles;
 mod rules;
 mod standing;
 mod throttle;
