@@ -112,7 +112,7 @@ impl World {
 }
 
 fn ip_config_properties(nic: &NicConfig, name: &str) -> Map<String, Value> {
-    let mut properties = Map::new();
+    let mut properties = nic.ip_config_properties.get(name).cloned().unwrap_or_default();
     let groups = &nic.application_security_groups;
     if !groups.is_empty() {
         let groups = groups.iter().map(|id| json!({"id": id})).collect();

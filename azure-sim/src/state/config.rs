@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::net::Prefix;
 use super::roles::RoleAssignment;
@@ -127,6 +128,10 @@ pub struct NicConfig {
     /// Full ids of public addresses, by the name of the ipConfiguration that has them.
     #[serde(default)]
     pub public_addresses: BTreeMap<String, String>,
+    /// Further properties of ipConfigurations, by their names, as a PUT would have them: pools of
+    /// load balancers for instance.
+    #[serde(default)]
+    pub ip_config_properties: BTreeMap<String, Map<String, Value>>,
 }
 
 /// Bounds of memory; the oldest goes first.
@@ -281,6 +286,7 @@ impl WorldConfig {
             network_security_group: None,
             application_security_groups: Vec::new(),
             public_addresses: BTreeMap::new(),
+            ip_config_properties: BTreeMap::new(),
         }
     }
 

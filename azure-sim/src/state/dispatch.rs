@@ -40,7 +40,7 @@ impl Asked<'_> {
     }
 
     /// 403 unless the identity may do this.
-    fn check_right(&self, action: &str) -> Result<(), ArmError> {
+    fn check_right(&self, action: &'static str) -> Result<(), ArmError> {
         let rights = self.identity.rights;
         let may = if action.ends_with("/read") { rights.read } else { rights.write };
         let scope = self.target.scope();
@@ -52,7 +52,7 @@ impl Asked<'_> {
     }
 
     /// 403 unless a role of the identity allows this; an identity without roles may.
-    fn check_role(&self, action: &str) -> Result<(), ArmError> {
+    fn check_role(&self, action: &'static str) -> Result<(), ArmError> {
         if self.identity.roles.is_some() { self.check_right(action) } else { Ok(()) }
     }
 

@@ -15,6 +15,8 @@ pub(crate) struct ArmError {
     /// `None`: ARM's front door speaks.
     details: Option<Vec<(String, String)>>,
     headers: Vec<(&'static str, String)>,
+    /// The action that was missing.
+    pub(crate) denied: Option<&'static str>,
 }
 
 impl ArmError {
@@ -26,6 +28,7 @@ impl ArmError {
             message: message.into(),
             details: Some(Vec::new()),
             headers: Vec::new(),
+            denied: None,
         }
     }
 
@@ -37,6 +40,10 @@ impl ArmError {
     pub(crate) fn with_detail(mut self, code: &str, message: impl Into<String>) -> Self {
         self.details.get_or_insert_default().push((code.to_owned(), message.into()));
         self
+    }
+
+    fn denying(self, action: &'static str) -> Self {
+        Self { denied: Some(action), ..self }
     }
 
     pub(crate) fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Self {
@@ -101,7 +108,7 @@ impl ArmError {
         client: &str,
         object: &str,
         scope: &str,
-        (action, linked): (&str, &str),
+        (action, linked): (&'static str, &str),
     ) -> Self {
         Self::front_door(
             403,
@@ -113,10 +120,11 @@ impl ArmError {
                  '{linked}' or the linked scope(s) are invalid."
             ),
         )
+        .denying(action)
     }
 
     /// `[W]` the code, `[I]` the text.
-    pub(crate) fn no_rights(client: &str, object: &str, action: &str, scope: &str) -> Self {
+    pub(crate) fn no_rights(client: &str, object: &str, action: &'static str, scope: &str) -> Self {
         Self::front_door(
             403,
             "AuthorizationFailed",
@@ -126,5 +134,6 @@ impl ArmError {
                  access was recently granted, please refresh your credentials."
             ),
         )
+        .denying(action)
     }
 }

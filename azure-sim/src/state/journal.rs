@@ -85,6 +85,9 @@ pub struct Call {
     pub status: u16,
     /// `error.code` of the answer.
     pub error_code: Option<String>,
+    /// The action that the sender had no right to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub denied: Option<String>,
     /// The answer never reached the client.
     pub answer_lost: bool,
     /// Addresses that came into the NIC's document.

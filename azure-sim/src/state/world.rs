@@ -214,7 +214,10 @@ impl World {
     }
 
     fn close_call(&mut self, mut call: Call, result: Result<ArmResponse, ArmError>) -> ArmResponse {
-        let response = result.unwrap_or_else(|error| error.response());
+        let response = result.unwrap_or_else(|error| {
+            call.denied = error.denied.map(str::to_owned);
+            error.response()
+        });
         call.status = response.status;
         call.error_code = response.error_code().map(str::to_owned);
         let method = match call.method.as_str() {

@@ -11,6 +11,7 @@ mod mover;
 mod newborn;
 mod nic;
 mod registry;
+mod rights;
 mod survey;
 mod voice;
 
@@ -26,5 +27,6 @@ pub use nic::{
     SendBefore,
 };
 pub use registry::*;
+pub use rights::{Right, Rights, UnknownScope};
 pub use survey::{Prefix, prefixes_of, virtual_network_of};
 pub use voice::Voice;

@@ -315,6 +315,7 @@ fn the_journal_says_who_wrote_what_and_how_it_ended() {
             user_agent: Some("vipfence/0.1".to_owned()),
             status: 200,
             error_code: None,
+            denied: None,
             answer_lost: false,
             added: vec![VIP],
             removed: Vec::new(),

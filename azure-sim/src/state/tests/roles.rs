@@ -194,7 +194,9 @@ fn a_put_needs_to_join_everything_that_the_nic_refers_to() {
     // Even if nothing of it changes.
     may(&mut bench, &all[..all.len() - 1]);
     assert_refused(&bench.put("n1-nic", body), 403, "LinkedAuthorizationFailed");
+    assert_eq!(bench.last_write().denied, all.last().cloned());
     assert_eq!(bench.patch("n1-nic", json!({})).status, 200, "tags refer to nothing");
+    assert_eq!(bench.last_write().denied, None);
 }
 
 #[test]
