@@ -20,6 +20,18 @@ fn a_token_answer_has_nothing_but_strings() {
 }
 
 #[test]
+fn every_part_of_a_token_is_base64url() {
+    let mut bench = Bench::new();
+    let token = bench.token("n1");
+    for part in token.split('.') {
+        // What az's decoder refuses, whether or not it verifies anything.
+        assert_ne!(part.len() % 4, 1, "{part}");
+        let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        assert!(part.chars().all(fits), "{part}");
+    }
+}
+
+#[test]
 fn a_token_is_cached_until_little_of_its_life_is_left() {
     let mut bench = Bench::with(|s| s.token_life_s = 1_200);
     let first = bench.token("n1");
