@@ -14,7 +14,7 @@ const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST
 
 async fn simulator() -> Running {
     let world = WorldConfig::nodes(2);
-    run(ServerConfig { arm: ANY, imds: Vec::new(), world }).await.expect("it runs")
+    run(ServerConfig { arm: ANY, imds: Vec::new(), tls: None, world }).await.expect("it runs")
 }
 
 async fn admin_at(url: &str, words: &[&str]) -> Output {

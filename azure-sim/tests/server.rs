@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use azure_sim::server::{Running, ServerConfig, run};
+use azure_sim::server::{Running, ServerConfig, TlsConfig, run};
 use azure_sim::{AdminCommand, Fault, FaultEffect, WorldConfig};
 use serde_json::{Value, json};
 
@@ -22,7 +22,7 @@ async fn bench() -> Bench {
     let mut world = WorldConfig::nodes(2);
     world.settings.operation_ms = 150;
     let imds = vec![("n1".to_owned(), ANY), ("n2".to_owned(), ANY)];
-    let running = run(ServerConfig { arm: ANY, imds, world }).await.expect("it runs");
+    let running = run(ServerConfig { arm: ANY, imds, tls: None, world }).await.expect("it runs");
     let client = reqwest::Client::builder().no_proxy().build().expect("a client");
     let url = format!(
         "{}/metadata/identity/oauth2/token?api-version=2018-02-01&resource=https%3A%2F%2Fmanagement.azure.com%2F",
@@ -207,9 +207,67 @@ async fn admin_refuses_what_it_does_not_know() {
 #[tokio::test]
 async fn a_taken_port_is_named_with_the_remedy() {
     let bench = bench().await;
-    let again =
-        ServerConfig { arm: bench.running.arm, imds: Vec::new(), world: WorldConfig::nodes(1) };
+    let again = ServerConfig {
+        arm: bench.running.arm,
+        imds: Vec::new(),
+        tls: None,
+        world: WorldConfig::nodes(1),
+    };
     let error = run(again).await.expect_err("the port is taken").to_string();
     assert!(error.contains(&bench.running.arm.to_string()), "{error}");
     assert!(error.contains("--arm"), "{error}");
+}
+
+/// The same world through TLS as well, and a client that trusts its CA.
+async fn secure(names: &[&str]) -> (Running, reqwest::Client) {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let names = names.iter().map(ToString::to_string).collect();
+    let tls = Some(TlsConfig { listen: ANY, names });
+    let world = WorldConfig::nodes(1);
+    let running = run(ServerConfig { arm: ANY, imds: Vec::new(), tls, world }).await;
+    let running = running.expect("it runs");
+    let ca = running.tls.as_ref().expect("it was asked for").ca_pem.clone();
+    let ca = reqwest::Certificate::from_pem(ca.as_bytes()).expect("a certificate");
+    let client = reqwest::Client::builder().no_proxy().tls_certs_only([ca]).build();
+    (running, client.expect("a client"))
+}
+
+#[tokio::test]
+async fn through_tls_urls_in_answers_are_https() {
+    let (running, client) = secure(&["azure.test"]).await;
+    let tls = running.tls.as_ref().expect("it was asked for");
+    let path = "/metadata/endpoints?api-version=2022-09-01";
+    for host in ["localhost", "127.0.0.1"] {
+        let base = format!("https://{host}:{}", tls.address.port());
+        let answer = client.get(format!("{base}{path}")).send().await.expect("an answer");
+        let endpoints: Value = answer.json().await.expect("JSON");
+        assert_eq!(endpoints["resourceManager"], base);
+    }
+    // The tester's hand stays on the plain listener.
+    let admin = client.get(format!("{}/admin/state", tls.arm_url())).send().await;
+    assert_eq!(admin.expect("an answer").status(), 401);
+    let plain = client.get(format!("{}/admin/state", running.arm_url())).send().await;
+    assert_eq!(plain.expect("an answer").status(), 200);
+}
+
+#[tokio::test]
+async fn a_certificate_has_the_names_that_were_asked_for_and_no_others() {
+    for (names, known) in [(&["azure.test"][..], true), (&[][..], false)] {
+        let (running, _) = secure(names).await;
+        let tls = running.tls.as_ref().expect("it was asked for");
+        let ca = reqwest::Certificate::from_pem(tls.ca_pem.as_bytes()).expect("a certificate");
+        let client = reqwest::Client::builder().no_proxy().tls_certs_only([ca]);
+        let client = client.resolve("azure.test", tls.address).build().expect("a client");
+        let url = format!("https://azure.test:{}/metadata/endpoints", tls.address.port());
+        assert_eq!(client.get(url).send().await.is_ok(), known);
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_stalls_in_its_handshake_is_in_nobodys_way() {
+    let (running, client) = secure(&[]).await;
+    let tls = running.tls.as_ref().expect("it was asked for");
+    let _stalled = tokio::net::TcpStream::connect(tls.address).await.expect("connected");
+    let answer = client.get(format!("{}/metadata/endpoints", tls.arm_url())).send().await;
+    assert_eq!(answer.expect("an answer").status(), 200);
 }

@@ -104,7 +104,8 @@ mod tests {
         let ports = ports::Ports::at(7600, 2).unwrap();
         let mut plan = Plan::new(&ports, Profile::Fast, Duration::ZERO);
         let world = plan.world.clone();
-        let config = server::ServerConfig { arm: ports::local(0), imds: Vec::new(), world };
+        let config =
+            server::ServerConfig { arm: ports::local(0), imds: Vec::new(), tls: None, world };
         let running = server::run(config).await.unwrap();
         plan.arm = running.arm;
         let dir = tempfile::tempdir().unwrap();

@@ -110,7 +110,8 @@ pub(super) fn run(file: Option<OsString>) -> Result<(), SimulatorError> {
 
 async fn serve(setup: Setup) -> Result<(), SimulatorError> {
     let imds = setup.imds.into_iter().collect();
-    let running = server::run(ServerConfig { arm: setup.arm, imds, world: setup.world }).await?;
+    let running =
+        server::run(ServerConfig { arm: setup.arm, imds, tls: None, world: setup.world }).await?;
     tracing::info!(arm = %running.arm, "the simulated Azure answers");
     std::future::pending::<()>().await;
     drop(running);

@@ -2,11 +2,11 @@
 
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use azure_sim::server::{self, ServerConfig};
+use azure_sim::server::{self, RunningTls, ServerConfig, TlsConfig};
 use azure_sim::{Profile, WorldConfig};
 use clap::Args;
 use serde_json::json;
@@ -47,6 +47,18 @@ pub(crate) struct Serve {
     /// How far the data plane lags behind the end of an operation.
     #[arg(long, value_parser = duration)]
     data_plane_lag: Option<Duration>,
+    /// ARM through TLS as well, with a CA made at this start.
+    #[arg(long)]
+    tls: bool,
+    /// Where that listens.
+    #[arg(long, default_value = "127.0.0.1:8643", requires = "tls")]
+    tls_listen: SocketAddr,
+    /// Where the CA's certificate is written, as `ca.pem`.
+    #[arg(long, value_name = "DIR", default_value = ".", requires = "tls")]
+    tls_dir: PathBuf,
+    /// One more name or address of the server's certificate.
+    #[arg(long = "tls-name", value_name = "NAME", requires = "tls")]
+    tls_names: Vec<String>,
     /// GUIDs, ETags and tokens derive from it.
     #[arg(long)]
     seed: Option<u64>,
@@ -121,7 +133,9 @@ impl Serve {
             };
             imds.push((vm.name.clone(), SocketAddr::new(self.imds_host, port)));
         }
-        Ok(ServerConfig { arm: self.arm, imds, world })
+        let tls =
+            self.tls.then(|| TlsConfig { listen: self.tls_listen, names: self.tls_names.clone() });
+        Ok(ServerConfig { arm: self.arm, imds, tls, world })
     }
 }
 
@@ -137,14 +151,26 @@ pub(crate) async fn run(serve: &Serve) -> anyhow::Result<()> {
         .iter()
         .map(|(node, address)| (node.clone(), json!(format!("http://{address}"))))
         .collect();
-    let ready = json!({
+    let mut ready = json!({
         "arm": running.arm_url(),
         "admin": format!("{}/admin", running.arm_url()),
         "imds": imds,
     });
+    if let Some(tls) = &running.tls {
+        ready["tls"] = json!({"arm": tls.arm_url(), "ca": write_ca(&serve.tls_dir, tls)?});
+    }
     writeln!(std::io::stdout(), "{ready}").context("nobody reads standard output")?;
     stop_signal().await?;
     Ok(())
+}
+
+/// Writes what clients must trust; the whole path of the file.
+fn write_ca(dir: &Path, tls: &RunningTls) -> anyhow::Result<PathBuf> {
+    let path = dir.join("ca.pem");
+    let refuse = || format!("cannot write {}", path.display());
+    std::fs::create_dir_all(dir).with_context(refuse)?;
+    std::fs::write(&path, &tls.ca_pem).with_context(refuse)?;
+    path.canonicalize().with_context(refuse)
 }
 
 async fn stop_signal() -> anyhow::Result<()> {

@@ -20,13 +20,13 @@ const MAX_BODY: usize = 4 << 20;
 const LONGEST_SILENCE: Duration = Duration::from_secs(600);
 
 /// Everything that `/admin` does not answer.
-pub(super) fn routes() -> Router<Arc<Shared>> {
+pub(super) fn routes(tls: bool) -> Router<Arc<Shared>> {
     Router::new().fallback(
-        |State(shared): State<Arc<Shared>>,
-         ConnectInfo(cut): ConnectInfo<Cut>,
-         request: Request| async move {
+        move |State(shared): State<Arc<Shared>>,
+              ConnectInfo(cut): ConnectInfo<Cut>,
+              request: Request| async move {
             let request = match read(request).await {
-                Ok(request) => request,
+                Ok(request) => ArmRequest { tls, ..request },
                 Err(refusal) => return refusal,
             };
             let outcome = shared.with_world(|world, now| world.arm(now, request));
@@ -65,6 +65,7 @@ async fn read(request: Request) -> Result<ArmRequest, Response> {
         headers: headers.collect(),
         // Whether a body was needed is for the world to say.
         body: serde_json::from_slice(&bytes).ok(),
+        tls: false,
     })
 }
 

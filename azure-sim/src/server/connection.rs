@@ -12,6 +12,9 @@ use axum::extract::connect_info::Connected;
 use axum::serve::{IncomingStream, Listener};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+
+use super::tls::Stream;
 
 /// After this the next write on its connection fails, so the answer being made is never sent.
 #[derive(Debug, Clone, Default)]
@@ -31,8 +34,31 @@ impl Cut {
 }
 
 /// Accepts connections that can be cut.
-#[derive(Debug)]
-pub(super) struct CutListener(pub(super) TcpListener);
+pub(super) struct CutListener {
+    listener: TcpListener,
+    /// `None` = plain.
+    tls: Option<TlsAcceptor>,
+}
+
+impl CutListener {
+    pub(super) fn plain(listener: TcpListener) -> Self {
+        Self { listener, tls: None }
+    }
+
+    pub(super) fn through_tls(self, acceptor: TlsAcceptor) -> Self {
+        Self { tls: Some(acceptor), ..self }
+    }
+
+    fn stream(&self, stream: TcpStream) -> Stream {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "no TCP_NODELAY");
+        }
+        match &self.tls {
+            None => Stream::Plain(stream),
+            Some(acceptor) => Stream::Handshake(Box::new(acceptor.accept(stream))),
+        }
+    }
+}
 
 impl Listener for CutListener {
     type Io = CutStream;
@@ -40,11 +66,9 @@ impl Listener for CutListener {
 
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
         loop {
-            match self.0.accept().await {
+            match self.listener.accept().await {
                 Ok((stream, peer)) => {
-                    if let Err(error) = stream.set_nodelay(true) {
-                        tracing::debug!(%error, "no TCP_NODELAY");
-                    }
+                    let stream = self.stream(stream);
                     return (CutStream { stream, cut: Cut::default() }, peer);
                 }
                 Err(error) => {
@@ -57,7 +81,7 @@ impl Listener for CutListener {
     }
 
     fn local_addr(&self) -> io::Result<Self::Addr> {
-        self.0.local_addr()
+        self.listener.local_addr()
     }
 }
 
@@ -68,9 +92,8 @@ impl Connected<IncomingStream<'_, CutListener>> for Cut {
 }
 
 /// A connection that can be cut.
-#[derive(Debug)]
 pub(super) struct CutStream {
-    stream: TcpStream,
+    stream: Stream,
     cut: Cut,
 }
 

@@ -1,12 +1,13 @@
 //! A thin HTTP shell around the [`World`]: it owns the clock, the sockets and nothing else.
 //!
-//! One listener for ARM and `/admin`, and one IMDS listener per VM: which listener is asked says
-//! which VM asks.
+//! One listener for ARM and `/admin`, one for ARM through TLS if that is wanted, and one IMDS
+//! listener per VM: which listener is asked says which VM asks.
 
 mod admin;
 mod arm;
 mod connection;
 mod shared;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -20,6 +21,7 @@ use tokio::task::JoinHandle;
 use crate::{ConfigError, World, WorldConfig};
 use connection::{Cut, CutListener};
 use shared::Shared;
+pub use tls::TlsConfig;
 
 /// What to serve, and where. Port 0 lets the system choose; [`Running`] tells what it chose.
 #[derive(Debug, Clone)]
@@ -28,6 +30,8 @@ pub struct ServerConfig {
     pub arm: SocketAddr,
     /// Where the IMDS of each VM listens: name of the VM and address.
     pub imds: Vec<(String, SocketAddr)>,
+    /// ARM through TLS too; the token policies of Microsoft's clients want it.
+    pub tls: Option<TlsConfig>,
     /// The world. Its `started_unix_ms` is set to the time of day.
     pub world: WorldConfig,
 }
@@ -38,6 +42,9 @@ pub enum ServerError {
     /// The world contradicts itself.
     #[error("impossible world")]
     World(#[from] ConfigError),
+    /// No certificate can be made, for instance for a name that is none.
+    #[error("cannot make a certificate; the names (--tls-name) must be host names or addresses")]
+    Certificate(#[source] rcgen::Error),
     /// An IMDS listener for a VM that does not exist.
     #[error("an IMDS address is given for VM {0}, which the world does not have")]
     UnknownNode(String),
@@ -65,8 +72,27 @@ pub struct Running {
     pub arm: SocketAddr,
     /// Where the IMDS of each VM listens.
     pub imds: BTreeMap<String, SocketAddr>,
+    /// Where ARM listens through TLS.
+    pub tls: Option<RunningTls>,
     shared: Arc<Shared>,
     tasks: Vec<JoinHandle<()>>,
+}
+
+/// ARM through TLS.
+#[derive(Debug, Clone)]
+pub struct RunningTls {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// What its clients must trust: the certificate of the CA, as PEM.
+    pub ca_pem: String,
+}
+
+impl RunningTls {
+    /// Base URL of ARM, with the name that the certificate always has.
+    #[must_use]
+    pub fn arm_url(&self) -> String {
+        format!("https://localhost:{}", self.address.port())
+    }
 }
 
 impl Running {
@@ -112,6 +138,13 @@ pub async fn run(config: ServerConfig) -> Result<Running, ServerError> {
 
     // Every address is taken before anything is served.
     let (arm_listener, arm) = listen("ARM", config.arm, "--arm").await?;
+    let mut tls = None;
+    if let Some(config) = config.tls {
+        let identity = tls::identity(&config.names).map_err(ServerError::Certificate)?;
+        let (listener, address) = listen("ARM through TLS", config.listen, "--tls-listen").await?;
+        let listener = listener.through_tls(identity.acceptor);
+        tls = Some((listener, RunningTls { address, ca_pem: identity.ca_pem }));
+    }
     let mut imds_listeners = Vec::new();
     for (node, address) in config.imds {
         let what = format!("the IMDS of {node}");
@@ -121,15 +154,22 @@ pub async fn run(config: ServerConfig) -> Result<Running, ServerError> {
 
     let mut tasks = vec![
         spawn(Arc::clone(&shared).keep_time()),
-        spawn(serve(arm_listener, admin::routes().merge(arm::routes()).with_state(shared.clone()))),
+        spawn(serve(
+            arm_listener,
+            admin::routes().merge(arm::routes(false)).with_state(shared.clone()),
+        )),
     ];
+    let tls = tls.map(|(listener, running)| {
+        tasks.push(spawn(serve(listener, arm::routes(true).with_state(shared.clone()))));
+        running
+    });
     let mut imds = BTreeMap::new();
     for (node, listener, address) in imds_listeners {
         let routes = arm::imds_routes(node.clone()).with_state(shared.clone());
         tasks.push(spawn(serve(listener, routes)));
         imds.insert(node, address);
     }
-    Ok(Running { arm, imds, shared, tasks })
+    Ok(Running { arm, imds, tls, shared, tasks })
 }
 
 async fn listen(
@@ -140,7 +180,7 @@ async fn listen(
     let refuse = |source| ServerError::Listen { what: what.to_owned(), address, remedy, source };
     let listener = TcpListener::bind(address).await.map_err(refuse)?;
     let actual = listener.local_addr().map_err(refuse)?;
-    Ok((CutListener(listener), actual))
+    Ok((CutListener::plain(listener), actual))
 }
 
 async fn serve(listener: CutListener, routes: Router) {

@@ -280,6 +280,7 @@ impl World {
     fn base(&self, request: &ArmRequest) -> String {
         match (&self.config.endpoint, request.header("host")) {
             (Some(endpoint), _) => endpoint.trim_end_matches('/').to_owned(),
+            (None, Some(host)) if request.tls => format!("https://{host}"),
             (None, Some(host)) => format!("http://{host}"),
             (None, None) => "https://management.azure.com".to_owned(),
         }

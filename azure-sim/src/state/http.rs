@@ -16,6 +16,9 @@ pub struct ArmRequest {
     pub headers: BTreeMap<String, String>,
     /// The body; `None` when there was none, or when it was no JSON.
     pub body: Option<Value>,
+    /// It came through TLS: URLs in the answer are `https`.
+    #[serde(default)]
+    pub tls: bool,
 }
 
 impl ArmRequest {
