@@ -22,7 +22,7 @@ enum Command {
     /// Serve ARM, /admin and one IMDS per VM until interrupted.
     ///
     /// As soon as it answers, one line of JSON on standard output tells where.
-    Serve(Serve),
+    Serve(Box<Serve>),
     /// Look into a running simulator, or change what it does.
     ///
     /// Answers are JSON on standard output.

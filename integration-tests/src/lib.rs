@@ -5,6 +5,8 @@
 //!   dies with the test however that ends.
 //! * [`Prober`] is a client of the VIP that counts what it loses; [`Observer`] watches every node's
 //!   responder and tells whether two of them ever had the VIP (I1).
+//! * [`AzureSim`] is the simulator alone; [`Judges`] are Microsoft's own clients, which must take it
+//!   for Azure; [`ByHand`] is a cluster whose parts were started one by one.
 //! * [`Turn`] lets one test at a time run: they measure time, and CI has two cores.
 //!
 //! Deliberately not here: anything that reads or drives a machine from inside. Waiting is done by
@@ -19,13 +21,16 @@
 )]
 
 mod api;
+mod azure_sim;
 mod binaries;
+mod by_hand;
 mod cli;
 mod dev;
 mod dice;
 mod grpcurl;
 mod http;
 mod journal;
+mod judges;
 mod manifest;
 mod observer;
 mod prober;
@@ -36,13 +41,16 @@ mod turn;
 mod wait;
 
 pub use api::{Api, Watch};
+pub use azure_sim::{AzureSim, GROUP};
 pub use binaries::{Binaries, Profile};
+pub use by_hand::ByHand;
 pub use cli::{Cli, CliAnswer};
 pub use dev::{Dev, DevOptions, VIP};
 pub use dice::Dice;
 pub use grpcurl::{Grpcurl, GrpcurlAnswer};
 pub use http::{HttpAnswer, get, post};
 pub use journal::{JournalEntry, Simulator};
+pub use judges::{JudgeAnswer, JudgeShell, Judges};
 pub use manifest::{Manifest, ManifestNode};
 pub use observer::{Observer, Sighting, Sightings};
 pub use prober::{Probe, Prober, Probes, Served};
