@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::attachments::DataPlane;
-use super::config::{ConfigError, NicConfig, WorldConfig};
+use super::config::{ConfigError, IdentityConfig, NicConfig, WorldConfig};
 use super::fault::Faults;
 use super::guid::Guids;
 use super::held::Held;
@@ -48,9 +48,13 @@ impl World {
         for vm in world.config.vms.clone() {
             let key = vm.name.to_ascii_lowercase();
             let principal = vm.principal.unwrap_or_else(|| vm.name.clone());
-            let mut identity = Identity::new(vm.name.clone(), principal, &mut world.guids);
-            identity.roles = vm.roles;
-            world.identities.insert(key.clone(), identity);
+            if vm.system_assigned {
+                let resource = world.config.vm_id(&vm.name);
+                let mut identity =
+                    Identity::new(vm.name.clone(), principal, resource, &mut world.guids);
+                identity.roles.clone_from(&vm.roles);
+                world.identities.insert(key.clone(), identity);
+            }
             let vm = Vm {
                 vm_id: world.guids.next(),
                 name: vm.name,
@@ -59,8 +63,12 @@ impl World {
                 imds_fault: None,
                 events: Vec::new(),
                 incarnation: 1,
+                identities: vm.identities.iter().map(|i| world.identity_key(i)).collect(),
             };
             world.vms.insert(key, vm);
+        }
+        for identity in world.config.identities.clone() {
+            world.build_identity(identity);
         }
         for (number, nic) in world.config.nics.clone().into_iter().enumerate() {
             world.build_nic(number, nic);
@@ -68,7 +76,23 @@ impl World {
         Ok(world)
     }
 
+    fn identity_key(&self, name: &str) -> String {
+        self.config.identity_id(name).to_ascii_lowercase()
+    }
+
+    /// A user-assigned identity; it speaks for no VM, so its name stands for the node's.
+    fn build_identity(&mut self, config: IdentityConfig) {
+        let (key, resource) =
+            (self.identity_key(&config.name), self.config.identity_id(&config.name));
+        let name = config.name;
+        let mut identity = Identity::new(name.clone(), name, resource, &mut self.guids);
+        identity.client_id = config.client_id.unwrap_or(identity.client_id);
+        identity.object_id = config.object_id.unwrap_or(identity.object_id);
+        self.identities.insert(key, identity);
+    }
+
     fn build_nic(&mut self, number: usize, config: NicConfig) {
+        let reference = self.config.reference_of(&config);
         let subnet_id = self.config.subnet_id(&config.virtual_network, &config.subnet);
         let ip_config = |name: &str, address: IpAddr, primary| IpConfig {
             name: name.to_owned(),
@@ -87,7 +111,7 @@ impl World {
             properties.insert("networkSecurityGroup".to_owned(), json!({"id": group}));
         }
         let nic = Nic {
-            id: self.config.nic_id(&config.name),
+            id: self.config.nic_id(&reference),
             mac: mac(number),
             resource_guid: self.guids.next(),
             etag: self.next_etag(),
@@ -107,7 +131,7 @@ impl World {
         let addresses = nic.goal.addresses();
         self.data_plane.change_at(Duration::ZERO, &nic.goal.network, &nic.id, addresses);
         self.data_plane.advance(Duration::ZERO);
-        self.nics.insert(nic.name.to_ascii_lowercase(), nic);
+        self.nics.insert(reference.to_ascii_lowercase(), nic);
     }
 }
 

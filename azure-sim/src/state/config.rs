@@ -1,5 +1,5 @@
-//! The world before anything has happened: one subscription, one resource group, its networks,
-//! VMs and NICs.
+//! The world before anything has happened: networks, VMs, NICs and identities. Where they are is
+//! for `sites`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
@@ -21,9 +21,9 @@ pub struct WorldConfig {
     pub started_unix_ms: u64,
     /// Tenant GUID, as it stands in tokens.
     pub tenant: String,
-    /// Subscription GUID.
+    /// GUID of the subscription of all resources that name none.
     pub subscription: String,
-    /// The one resource group.
+    /// The resource group of all resources that name none.
     pub resource_group: String,
     /// The one region.
     pub location: String,
@@ -31,8 +31,11 @@ pub struct WorldConfig {
     pub endpoint: Option<String>,
     /// Virtual networks with their subnets.
     pub virtual_networks: Vec<VirtualNetworkConfig>,
-    /// Virtual machines; each has one identity.
+    /// Virtual machines.
     pub vms: Vec<VmConfig>,
+    /// User-assigned managed identities.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub identities: Vec<IdentityConfig>,
     /// Network interfaces.
     pub nics: Vec<NicConfig>,
     /// Behaviour; can be changed later. In a file, `"profile": "classic"` beside other fields says
@@ -47,10 +50,16 @@ pub struct WorldConfig {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VirtualNetworkConfig {
-    /// Resource name.
+    /// Resource name, unique in the world.
     pub name: String,
     /// Its subnets.
     pub subnets: Vec<SubnetConfig>,
+    /// Its subscription; `None` = the world's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subscription: Option<String>,
+    /// Its resource group; `None` = the world's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource_group: Option<String>,
 }
 
 /// A subnet.
@@ -93,6 +102,47 @@ pub struct VmConfig {
     /// Roles of its identity; `None` = it may do everything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub roles: Option<Vec<RoleAssignment>>,
+    /// Whether it has an identity of its own, as long as it lives.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub system_assigned: bool,
+    /// Names of the user-assigned identities that it has besides.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub identities: Vec<String>,
+    /// Its subscription; `None` = the world's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subscription: Option<String>,
+    /// Its resource group; `None` = the world's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource_group: Option<String>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_yes(value: &bool) -> bool {
+    *value
+}
+
+/// A user-assigned managed identity.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IdentityConfig {
+    /// Resource name, unique in the world; also its name in the journal.
+    pub name: String,
+    /// Its client id; `None` = one that derives from the seed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<String>,
+    /// Its object id (principal id); likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub object_id: Option<String>,
+    /// Its subscription; `None` = the world's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subscription: Option<String>,
+    /// Its resource group; `None` = the world's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource_group: Option<String>,
 }
 
 /// A network interface.
@@ -132,6 +182,12 @@ pub struct NicConfig {
     /// load balancers for instance.
     #[serde(default)]
     pub ip_config_properties: BTreeMap<String, Map<String, Value>>,
+    /// Its subscription; `None` = the world's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subscription: Option<String>,
+    /// Its resource group; `None` = the world's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource_group: Option<String>,
 }
 
 /// Bounds of memory; the oldest goes first.
@@ -177,6 +233,14 @@ pub enum ConfigError {
         /// The name.
         name: String,
     },
+    /// A VM names an identity that is not there.
+    #[error("VM {vm} names identity {name}, which does not exist")]
+    MissingIdentity {
+        /// The VM.
+        vm: String,
+        /// The identity.
+        name: String,
+    },
     /// An address cannot be used.
     #[error("NIC {nic}: address {address} {why}")]
     Address {
@@ -207,8 +271,11 @@ impl Default for WorldConfig {
                         .expect("10.5.0.0/24 is a prefix"),
                     prefix_v6: None,
                 }],
+                subscription: None,
+                resource_group: None,
             }],
             vms: Vec::new(),
+            identities: Vec::new(),
             nics: Vec::new(),
             settings: Settings::default(),
             limits: Limits::default(),
@@ -237,6 +304,10 @@ impl WorldConfig {
             principal: None,
             zone: (self.vms.len() % 3 + 1).to_string(),
             roles: None,
+            system_assigned: true,
+            identities: Vec::new(),
+            subscription: None,
+            resource_group: None,
         });
         let nic = self.plain_nic(&format!("{name}-nic"), Some(name.to_owned()), address.into());
         self.nics.push(nic);
@@ -287,13 +358,30 @@ impl WorldConfig {
             application_security_groups: Vec::new(),
             public_addresses: BTreeMap::new(),
             ip_config_properties: BTreeMap::new(),
+            subscription: None,
+            resource_group: None,
         }
+    }
+
+    fn check_identities(&self) -> Result<(), ConfigError> {
+        for vm in &self.vms {
+            for name in &vm.identities {
+                if !self.identities.iter().any(|identity| identity.name == *name) {
+                    let (vm, name) = (vm.name.clone(), name.clone());
+                    return Err(ConfigError::MissingIdentity { vm, name });
+                }
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         unique("virtual networks", self.virtual_networks.iter().map(|n| &n.name))?;
         unique("VMs", self.vms.iter().map(|v| &v.name))?;
-        unique("NICs", self.nics.iter().map(|n| &n.name))?;
+        unique("identities", self.identities.iter().map(|identity| &identity.name))?;
+        let references: Vec<String> = self.nics.iter().map(|nic| self.reference_of(nic)).collect();
+        unique("NICs", references.iter())?;
+        self.check_identities()?;
         let mut taken = BTreeSet::new();
         for nic in &self.nics {
             let missing = |kind, name: &str| ConfigError::Missing {
@@ -333,40 +421,6 @@ impl WorldConfig {
             }
         }
         Ok(())
-    }
-
-    fn group(&self) -> String {
-        format!("/subscriptions/{}/resourceGroups/{}", self.subscription, self.resource_group)
-    }
-
-    /// Full id of the resource group.
-    #[must_use]
-    pub fn resource_group_id(&self) -> String {
-        self.group()
-    }
-
-    /// Full id of a NIC.
-    #[must_use]
-    pub fn nic_id(&self, name: &str) -> String {
-        format!("{}/providers/Microsoft.Network/networkInterfaces/{name}", self.group())
-    }
-
-    /// Full id of a VM.
-    #[must_use]
-    pub fn vm_id(&self, name: &str) -> String {
-        format!("{}/providers/Microsoft.Compute/virtualMachines/{name}", self.group())
-    }
-
-    /// Full id of a virtual network.
-    #[must_use]
-    pub fn virtual_network_id(&self, name: &str) -> String {
-        format!("{}/providers/Microsoft.Network/virtualNetworks/{name}", self.group())
-    }
-
-    /// Full id of a subnet.
-    #[must_use]
-    pub fn subnet_id(&self, network: &str, subnet: &str) -> String {
-        format!("{}/subnets/{subnet}", self.virtual_network_id(network))
     }
 }
 

@@ -12,6 +12,7 @@ use super::journal::Call;
 use super::nic::{Goal, Nic, Provisioning};
 use super::operation::{Operation, OperationStatus};
 use super::settings::ConcurrentWrite;
+use super::sites::Site;
 use super::wall;
 use super::world::World;
 use super::write::Write;
@@ -92,10 +93,13 @@ impl World {
         self.accepted(200, &shown, write, call)
     }
 
+    /// In the subscription of its NIC.
     pub(crate) fn operation_url(&self, write: &Write<'_>, guid: &str) -> String {
+        let site = self.operations.get(guid).and_then(|operation| Site::of(&operation.resource));
+        let site = site.unwrap_or_else(|| self.config.home());
         format!(
             "{}/subscriptions/{}/providers/Microsoft.Network/locations/{}/operations/{guid}?api-version={}",
-            write.base, self.config.subscription, self.config.location, write.api_version
+            write.base, site.subscription, self.config.location, write.api_version
         )
     }
 

@@ -8,6 +8,7 @@ use super::identity::{Identity, authenticate, linked_scope};
 use super::journal::Call;
 use super::linked::links;
 use super::route::{InGroup, InSubscription, Route};
+use super::sites::{Site, Within};
 use super::standing::Attempt;
 use super::throttle::{Entrant, Kind};
 use super::world::World;
@@ -104,7 +105,7 @@ impl World {
         let entrant = Entrant {
             kind: Kind::of(&request.method),
             actor: &asked.identity.object_id,
-            subscription: &self.config.subscription,
+            subscription: route.subscription().unwrap_or(&self.config.subscription),
             to_network: route.is_network(),
         };
         let left = self.throttle.admit(self.now, &self.settings.throttling, entrant)?;
@@ -124,17 +125,24 @@ impl World {
     ) -> Result<ArmResponse, ArmError> {
         match route {
             Route::Subscriptions if asked.is("GET") => {
-                Ok(ArmResponse::new(200, json!({"value": [self.subscription()]})))
+                let all = self.config.subscriptions();
+                let all = all.iter().enumerate().map(|(i, id)| self.subscription(i, id));
+                Ok(self.list(asked, all))
             }
             Route::Subscription { subscription, within } => {
-                if !subscription.eq_ignore_ascii_case(&self.config.subscription) {
+                let all = self.config.subscriptions();
+                let known = all.iter().position(|id| id.eq_ignore_ascii_case(&subscription));
+                let Some(known) = known else {
                     return Err(ArmError::front_door(
                         404,
                         "SubscriptionNotFound",
                         format!("The subscription '{subscription}' could not be found."),
                     ));
+                };
+                if within == InSubscription::Itself && asked.is("GET") {
+                    return Ok(ArmResponse::new(200, self.subscription(known, &all[known])));
                 }
-                self.in_subscription(asked, within, call)
+                self.in_subscription(asked, &subscription, within, call)
             }
             Route::Subscriptions => Err(asked.method_not_allowed()),
             Route::Endpoints | Route::Unknown => Err(no_such_type(asked.request)),
@@ -144,26 +152,42 @@ impl World {
     fn in_subscription(
         &mut self,
         asked: &Asked<'_>,
+        subscription: &str,
         within: InSubscription,
         call: &mut Call,
     ) -> Result<ArmResponse, ArmError> {
         match within {
             InSubscription::Unknown => Err(no_such_type(asked.request)),
             InSubscription::Group { group, within } => {
-                if !group.eq_ignore_ascii_case(&self.config.resource_group) {
-                    return Err(ArmError::front_door(
-                        404,
-                        "ResourceGroupNotFound",
-                        format!("Resource group '{group}' could not be found."),
-                    ));
-                }
-                self.in_group(asked, within, call)
+                let site = Site { subscription: subscription.to_owned(), group };
+                let mut sites = self.config.sites().into_iter();
+                let Some(site) = sites.find(|known| *known == site) else {
+                    let message = format!("Resource group '{}' could not be found.", site.group);
+                    return Err(ArmError::front_door(404, "ResourceGroupNotFound", message));
+                };
+                let within = within.with_nic(|name| self.config.nic_reference(&site, name));
+                self.in_group(asked, &site, within, call)
             }
+            InSubscription::Itself => Err(asked.method_not_allowed()),
             _ if !asked.is("GET") => Err(asked.method_not_allowed()),
-            InSubscription::Itself => Ok(ArmResponse::new(200, self.subscription())),
+            InSubscription::Groups => {
+                asked.check_right("Microsoft.Resources/subscriptions/resourceGroups/read")?;
+                let sites = self.config.sites();
+                let here = Within::Subscription(subscription);
+                let here = sites.iter().filter(|site| here.has(site));
+                Ok(self.list(asked, here.map(|site| self.group(site))))
+            }
             InSubscription::Nics => {
                 asked.check_right("Microsoft.Network/networkInterfaces/read")?;
-                Ok(self.list_nics(asked))
+                Ok(self.list_nics(asked, Within::Subscription(subscription)))
+            }
+            InSubscription::Networks => {
+                asked.check_right("Microsoft.Network/virtualNetworks/read")?;
+                Ok(self.list_networks(asked, Within::Subscription(subscription)))
+            }
+            InSubscription::Vms => {
+                asked.check_right("Microsoft.Compute/virtualMachines/read")?;
+                Ok(self.list_vms(asked, Within::Subscription(subscription)))
             }
             InSubscription::Operation { guid } => {
                 self.check_poll(asked)?;
@@ -179,6 +203,7 @@ impl World {
     fn in_group(
         &mut self,
         asked: &Asked<'_>,
+        site: &Site,
         within: InGroup,
         call: &mut Call,
     ) -> Result<ArmResponse, ArmError> {
@@ -188,11 +213,11 @@ impl World {
             _ if !asked.is("GET") => Err(asked.method_not_allowed()),
             InGroup::Itself => {
                 asked.check_role("Microsoft.Resources/subscriptions/resourceGroups/read")?;
-                Ok(ArmResponse::new(200, self.group()))
+                Ok(ArmResponse::new(200, self.group(site)))
             }
             InGroup::Nics => {
                 asked.check_right("Microsoft.Network/networkInterfaces/read")?;
-                Ok(self.list_nics(asked))
+                Ok(self.list_nics(asked, Within::Group(site)))
             }
             InGroup::Nic(name) => {
                 asked.check_right("Microsoft.Network/networkInterfaces/read")?;
@@ -200,35 +225,40 @@ impl World {
             }
             InGroup::IpConfigs(nic) => {
                 asked.check_right("Microsoft.Network/networkInterfaces/ipconfigurations/read")?;
-                self.list_ip_configs(&nic)
+                self.list_ip_configs(asked, &nic)
             }
             InGroup::IpConfig(nic, name) => {
                 asked.check_right("Microsoft.Network/networkInterfaces/ipconfigurations/read")?;
                 self.get_ip_config(&nic, &name)
             }
+            InGroup::Networks => {
+                asked.check_right("Microsoft.Network/virtualNetworks/read")?;
+                Ok(self.list_networks(asked, Within::Group(site)))
+            }
             InGroup::Network(name) => {
                 asked.check_right("Microsoft.Network/virtualNetworks/read")?;
-                self.get_network(&name)
+                self.get_network(site, &name)
             }
             InGroup::Subnet(network, name) => {
                 asked.check_right("Microsoft.Network/virtualNetworks/subnets/read")?;
-                self.get_subnet(&network, &name)
+                self.get_subnet(site, &network, &name)
             }
             InGroup::CheckAddress(network) => {
                 asked.check_right(
                     "Microsoft.Network/virtualNetworks/checkIpAddressAvailability/read",
                 )?;
                 let address = asked.target.parameter("ipaddress");
-                self.check_address(&network, address, &asked.api_version)
+                self.check_address(site, &network, address, &asked.api_version)
             }
             InGroup::Vms => {
                 asked.check_right("Microsoft.Compute/virtualMachines/read")?;
-                Ok(self.list_vms())
+                Ok(self.list_vms(asked, Within::Group(site)))
             }
             InGroup::Vm(name) => {
                 asked.check_right("Microsoft.Compute/virtualMachines/read")?;
                 let expand = asked.target.parameter("$expand");
-                self.get_vm(&name, expand.is_some_and(|e| e.eq_ignore_ascii_case("instanceView")))
+                let with_view = expand.is_some_and(|e| e.eq_ignore_ascii_case("instanceView"));
+                self.get_vm(site, &name, with_view)
             }
         }
     }
@@ -247,7 +277,8 @@ impl World {
         name: &str,
         call: &mut Call,
     ) -> Result<ArmResponse, ArmError> {
-        let (nic_id, group_id) = (self.config.nic_id(name), self.config.resource_group_id());
+        let nic_id = self.config.nic_id(name);
+        let group_id = Site::of(&nic_id).unwrap_or_else(|| self.config.home()).id();
         let attempt = Attempt {
             deletes: asked.is("DELETE"),
             nic: name,
@@ -302,21 +333,23 @@ impl World {
         })
     }
 
-    fn subscription(&self) -> Value {
+    /// The n-th subscription.
+    fn subscription(&self, n: usize, id: &str) -> Value {
+        let name = if n == 0 { "azure-sim".to_owned() } else { format!("azure-sim {}", n + 1) };
         json!({
-            "id": format!("/subscriptions/{}", self.config.subscription),
-            "subscriptionId": self.config.subscription,
+            "id": format!("/subscriptions/{id}"),
+            "subscriptionId": id,
             "tenantId": self.config.tenant,
-            "displayName": "azure-sim",
+            "displayName": name,
             "state": "Enabled",
             "authorizationSource": "RoleBased",
         })
     }
 
-    fn group(&self) -> Value {
+    fn group(&self, site: &Site) -> Value {
         json!({
-            "id": self.config.resource_group_id(),
-            "name": self.config.resource_group,
+            "id": site.id(),
+            "name": site.group,
             "type": "Microsoft.Resources/resourceGroups",
             "location": self.config.location,
             "properties": {"provisioningState": "Succeeded"},

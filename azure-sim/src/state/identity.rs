@@ -47,12 +47,14 @@ pub(crate) fn linked_scope(nic: &Value) -> Option<(&'static str, &str)> {
     }
 }
 
-/// The managed identity of a VM.
+/// A managed identity: that of a VM, or a user-assigned one.
 #[derive(Debug, Clone)]
 pub(crate) struct Identity {
-    /// Name of its VM.
+    /// Name of its VM; of a user-assigned one, its own.
     pub(crate) node: String,
     pub(crate) principal: String,
+    /// Id of the VM, or its own if it is user-assigned.
+    pub(crate) resource: String,
     pub(crate) client_id: String,
     pub(crate) object_id: String,
     pub(crate) rights: Rights,
@@ -70,10 +72,16 @@ pub(crate) struct Token {
 }
 
 impl Identity {
-    pub(crate) fn new(node: String, principal: String, guids: &mut Guids) -> Self {
+    pub(crate) fn new(
+        node: String,
+        principal: String,
+        resource: String,
+        guids: &mut Guids,
+    ) -> Self {
         Self {
             node,
             principal,
+            resource,
             client_id: guids.next(),
             object_id: guids.next(),
             rights: Rights::default(),
@@ -111,7 +119,9 @@ impl Identity {
                 "nbf": unix_ms / 1_000,
                 "exp": unix_ms.saturating_add(life_ms) / 1_000,
                 "uti": guids.next(),
-                "xms_mirid": self.principal,
+                "idtyp": "app",
+                "ver": "1.0",
+                "xms_mirid": self.resource,
             })),
             not_before_ms: unix_ms,
             expires_ms: unix_ms.saturating_add(life_ms),
@@ -133,7 +143,7 @@ impl Identity {
     }
 }
 
-/// The identities of a world, by key of the VM.
+/// The identities of a world: by key of the VM, user-assigned ones by their lower-case id.
 pub(crate) type Identities = BTreeMap<String, Identity>;
 
 fn bearer(authorization: Option<&str>) -> Option<&str> {

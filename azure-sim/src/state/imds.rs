@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::http::{ArmRequest, ArmResponse, Target};
+use super::identity::Identity;
 use super::nic::Nic;
 use super::vm::{ImdsFault, Vm};
 use super::wall;
@@ -87,16 +88,10 @@ impl World {
         let unix_ms = self.unix_ms();
         let life_ms = self.settings.token_life_s.saturating_mul(1_000);
         let cached = self.settings.imds_caches_tokens;
-        let Some(identity) = self.identities.get_mut(key) else {
+        let identity = self.select_identity(key, target)?;
+        let Some(identity) = self.identities.get_mut(&identity) else {
             return Err(refuse(400, "invalid_request", "Identity not found"));
         };
-        let asks_for_another = target.parameter("msi_res_id").is_some()
-            || target.parameter("client_id").is_some_and(|id| id != identity.client_id)
-            || target.parameter("object_id").is_some_and(|id| id != identity.object_id);
-        if asks_for_another {
-            // [I]
-            return Err(refuse(400, "invalid_request", "Identity not found"));
-        }
         let tenant = &self.config.tenant;
         let token = identity.token(tenant, resource, unix_ms, life_ms, cached, &mut self.guids);
         let left = token.expires_ms.saturating_sub(unix_ms) / 1_000;
@@ -116,8 +111,44 @@ impl World {
         ))
     }
 
+    /// Which of the VM's identities is asked for: the one that is named; else its own; else the
+    /// only user-assigned one. `[S]`
+    fn select_identity(&self, key: &str, target: &Target) -> Result<String, ArmResponse> {
+        let refuse = |why| Err(refuse(400, "invalid_request", why));
+        let own = self.identities.contains_key(key).then(|| key.to_owned());
+        let assigned = self.vms.get(key).map_or(&[][..], |vm| &vm.identities);
+        let is = |parameter: &str, value: &str| {
+            target.parameter(parameter).is_none_or(|asked| asked.eq_ignore_ascii_case(value))
+        };
+        let named = ["client_id", "object_id", "msi_res_id"];
+        if named.iter().any(|name| target.parameter(name).is_some()) {
+            // The VM's own identity has no resource id.
+            let by_resource = target.parameter("msi_res_id").is_some();
+            let mut all = own.iter().filter(|_| !by_resource).chain(assigned);
+            let fits = |identity: &Identity| {
+                is("client_id", &identity.client_id)
+                    && is("object_id", &identity.object_id)
+                    && (!by_resource || is("msi_res_id", &identity.resource))
+            };
+            let found = all.find(|key| self.identities.get(*key).is_some_and(fits));
+            // [I]
+            return found.map_or_else(|| refuse("Identity not found"), |key| Ok(key.clone()));
+        }
+        match (own, assigned) {
+            (Some(own), _) => Ok(own),
+            (None, [only]) => Ok(only.clone()),
+            (None, []) => refuse("Identity not found"),
+            // [I]
+            (None, _) => refuse(
+                "Multiple user assigned identities exist, please specify the clientId / \
+                 resourceId of the identity in the token request",
+            ),
+        }
+    }
+
     fn instance(&self, key: &str) -> Value {
         let vm = &self.vms[key];
+        let site = self.config.site_of_vm(&vm.name);
         let interfaces = self
             .nics
             .values()
@@ -128,8 +159,8 @@ impl World {
                 "name": vm.name,
                 "vmId": vm.vm_id,
                 "resourceId": self.config.vm_id(&vm.name),
-                "resourceGroupName": self.config.resource_group,
-                "subscriptionId": self.config.subscription,
+                "resourceGroupName": site.group,
+                "subscriptionId": site.subscription,
                 "location": self.config.location,
                 "zone": vm.zone,
                 "platformFaultDomain": "0",

@@ -28,6 +28,7 @@ mod roles;
 mod route;
 mod rules;
 mod settings;
+mod sites;
 mod standing;
 #[cfg(test)]
 mod tests;
@@ -41,7 +42,8 @@ mod write;
 pub use admin::{AdminCommand, AdminError, AdminReply, THIRD_PARTY};
 pub use attachments::{AttachmentChange, Attachments};
 pub use config::{
-    ConfigError, Limits, NicConfig, SubnetConfig, VirtualNetworkConfig, VmConfig, WorldConfig,
+    ConfigError, IdentityConfig, Limits, NicConfig, SubnetConfig, VirtualNetworkConfig, VmConfig,
+    WorldConfig,
 };
 pub use fault::{Fault, FaultEffect};
 pub use http::{ArmRequest, ArmResponse};

@@ -12,6 +12,7 @@ use super::journal::{Call, JournalEvent};
 use super::nic::Provisioning;
 use super::operation::OperationStatus;
 use super::roles::RoleAssignment;
+use super::sites::name_of;
 use super::standing;
 use super::vm::Vm;
 use super::world::{HoldId, World};
@@ -225,9 +226,11 @@ impl World {
         edit: impl FnOnce(&mut Vec<Value>),
     ) -> Result<AdminReply, AdminError> {
         let key = self.nic_key(nic)?;
-        let (name, mut body) = {
+        let (reference, mut body) = {
             let nic = &self.nics[&key];
-            (nic.name.clone(), self.nic_document(nic))
+            let at_home = !key.starts_with('/');
+            let reference = if at_home { nic.name.clone() } else { nic.id.clone() };
+            (reference, self.nic_document(nic))
         };
         if let Some(configs) = body["properties"]["ipConfigurations"].as_array_mut() {
             edit(configs);
@@ -247,7 +250,7 @@ impl World {
             resource: self.nics[&key].id.clone(),
             ..Call::default()
         };
-        let response = match self.put_nic(&name, &write, &mut call) {
+        let response = match self.put_nic(&reference, &write, &mut call) {
             Ok(response) => response,
             Err(error) => error.response(),
         };
@@ -272,10 +275,17 @@ impl World {
         self.change_data_plane(&nic.goal.network, &nic.id, BTreeSet::new());
     }
 
+    /// By its reference, or by its name if there is one NIC of that name.
     fn nic_key(&self, name: &str) -> Result<String, AdminError> {
         let key = name.to_ascii_lowercase();
-        let known = self.nics.contains_key(&key);
-        known.then_some(key).ok_or_else(|| AdminError::UnknownNic(name.to_owned()))
+        if self.nics.contains_key(&key) {
+            return Ok(key);
+        }
+        let mut named = self.nics.keys().filter(|known| name_of(known) == key);
+        match (named.next(), named.next()) {
+            (Some(key), None) => Ok(key.clone()),
+            _ => Err(AdminError::UnknownNic(name.to_owned())),
+        }
     }
 
     fn vm_key(&self, name: &str) -> Result<String, AdminError> {

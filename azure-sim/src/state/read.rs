@@ -11,6 +11,7 @@ use super::error::ArmError;
 use super::http::ArmResponse;
 use super::nic::{Nic, as_of};
 use super::operation::{Operation, OperationStatus};
+use super::sites::{Site, Within, name_of};
 use super::vm::{Power, Vm};
 use super::world::World;
 
@@ -18,14 +19,12 @@ use super::world::World;
 const PROPOSALS: usize = 5;
 
 impl World {
-    pub(crate) fn find_nic(&self, name: &str) -> Result<&Nic, ArmError> {
-        self.nics
-            .get(&name.to_ascii_lowercase())
-            .ok_or_else(|| self.not_found("Microsoft.Network/networkInterfaces", name))
-    }
-
-    fn not_found(&self, kind: &str, name: &str) -> ArmError {
-        ArmError::resource_not_found(kind, name, &self.config.resource_group)
+    pub(crate) fn find_nic(&self, reference: &str) -> Result<&Nic, ArmError> {
+        self.nics.get(&reference.to_ascii_lowercase()).ok_or_else(|| {
+            let site = Site::of(reference).unwrap_or_else(|| self.config.home());
+            let kind = "Microsoft.Network/networkInterfaces";
+            ArmError::resource_not_found(kind, name_of(reference), &site.group)
+        })
     }
 
     /// Every GET of a NIC has its ETag as a header. `[W]`
@@ -35,26 +34,51 @@ impl World {
         Ok(ArmResponse::new(200, document).with_header("ETag", &nic.etag))
     }
 
-    pub(crate) fn list_nics(&self, asked: &Asked<'_>) -> ArmResponse {
+    /// One page of a list, and where the next one is. `[S]`
+    pub(crate) fn list(
+        &self,
+        asked: &Asked<'_>,
+        documents: impl Iterator<Item = Value>,
+    ) -> ArmResponse {
         let skip = asked.target.parameter("$skiptoken").and_then(|skip| skip.parse().ok());
         let skip: usize = skip.unwrap_or(0);
         let page = self.settings.page_size.unwrap_or(usize::MAX).max(1);
-        let documents = self.nics.values().map(|nic| self.nic_document(nic));
-        let mut body = json!({"value": documents.skip(skip).take(page).collect::<Value>()});
-        let next = skip.saturating_add(page);
-        if next < self.nics.len() {
+        let mut documents = documents.skip(skip);
+        let mut body = json!({"value": documents.by_ref().take(page).collect::<Value>()});
+        if documents.next().is_some() {
             let path = asked.request.path_and_query.split('?').next().unwrap_or_default();
             body["nextLink"] = json!(format!(
-                "{}{path}?api-version={}&$skipToken={next}",
-                asked.base, asked.api_version
+                "{}{path}?api-version={}&$skipToken={}",
+                asked.base,
+                asked.api_version,
+                skip.saturating_add(page)
             ));
         }
-        ArmResponse::new(200, as_of(body, &asked.api_version))
+        ArmResponse::new(200, body)
     }
 
-    pub(crate) fn list_ip_configs(&self, nic: &str) -> Result<ArmResponse, ArmError> {
+    /// Those of a resource group, or of a subscription.
+    pub(crate) fn list_nics(&self, asked: &Asked<'_>, within: Within<'_>) -> ArmResponse {
+        let nics = self
+            .nics
+            .values()
+            .filter(|nic| Site::of(&nic.id).is_some_and(|site| within.has(&site)));
+        self.list(asked, nics.map(|nic| as_of(self.nic_document(nic), &asked.api_version)))
+    }
+
+    pub(crate) fn list_ip_configs(
+        &self,
+        asked: &Asked<'_>,
+        nic: &str,
+    ) -> Result<ArmResponse, ArmError> {
         let nic = self.find_nic(nic)?;
-        Ok(ArmResponse::new(200, json!({"value": nic.ip_configs()})))
+        Ok(self.list(asked, nic.goal.ip_configs.iter().map(|config| nic.ip_config(config))))
+    }
+
+    pub(crate) fn list_networks(&self, asked: &Asked<'_>, within: Within<'_>) -> ArmResponse {
+        let networks = self.config.virtual_networks.iter();
+        let networks = networks.filter(|n| within.has(&self.config.site_of_network(&n.name)));
+        self.list(asked, networks.map(|network| self.network(network)))
     }
 
     pub(crate) fn get_ip_config(&self, nic: &str, name: &str) -> Result<ArmResponse, ArmError> {
@@ -68,15 +92,22 @@ impl World {
         Ok(ArmResponse::new(200, nic.ip_config(config)).with_header("ETag", &nic.etag))
     }
 
-    fn find_network(&self, name: &str) -> Result<&VirtualNetworkConfig, ArmError> {
+    fn find_network(&self, site: &Site, name: &str) -> Result<&VirtualNetworkConfig, ArmError> {
         let mut networks = self.config.virtual_networks.iter();
         networks
             .find(|network| network.name.eq_ignore_ascii_case(name))
-            .ok_or_else(|| self.not_found("Microsoft.Network/virtualNetworks", name))
+            .filter(|network| self.config.site_of_network(&network.name) == *site)
+            .ok_or_else(|| {
+                let kind = "Microsoft.Network/virtualNetworks";
+                ArmError::resource_not_found(kind, name, &site.group)
+            })
     }
 
-    pub(crate) fn get_network(&self, name: &str) -> Result<ArmResponse, ArmError> {
-        let network = self.find_network(name)?;
+    pub(crate) fn get_network(&self, site: &Site, name: &str) -> Result<ArmResponse, ArmError> {
+        Ok(ArmResponse::new(200, self.network(self.find_network(site, name)?)))
+    }
+
+    fn network(&self, network: &VirtualNetworkConfig) -> Value {
         let prefixes: Vec<String> = network
             .subnets
             .iter()
@@ -84,24 +115,26 @@ impl World {
             .map(|p| p.to_string())
             .collect();
         let subnets = network.subnets.iter().map(|subnet| self.subnet(network, subnet));
-        Ok(ArmResponse::new(
-            200,
-            json!({
-                "name": network.name,
-                "id": self.config.virtual_network_id(&network.name),
-                "type": "Microsoft.Network/virtualNetworks",
-                "location": self.config.location,
-                "properties": {
-                    "provisioningState": "Succeeded",
-                    "addressSpace": {"addressPrefixes": prefixes},
-                    "subnets": subnets.collect::<Value>(),
-                },
-            }),
-        ))
+        json!({
+            "name": network.name,
+            "id": self.config.virtual_network_id(&network.name),
+            "type": "Microsoft.Network/virtualNetworks",
+            "location": self.config.location,
+            "properties": {
+                "provisioningState": "Succeeded",
+                "addressSpace": {"addressPrefixes": prefixes},
+                "subnets": subnets.collect::<Value>(),
+            },
+        })
     }
 
-    pub(crate) fn get_subnet(&self, network: &str, name: &str) -> Result<ArmResponse, ArmError> {
-        let network = self.find_network(network)?;
+    pub(crate) fn get_subnet(
+        &self,
+        site: &Site,
+        network: &str,
+        name: &str,
+    ) -> Result<ArmResponse, ArmError> {
+        let network = self.find_network(site, network)?;
         let subnet = network.subnets.iter().find(|s| s.name.eq_ignore_ascii_case(name));
         let subnet = subnet.ok_or_else(|| {
             let id = self.config.subnet_id(&network.name, name);
@@ -130,11 +163,12 @@ impl World {
     /// `[W]`; for an address outside every subnet `[I]`.
     pub(crate) fn check_address(
         &self,
+        site: &Site,
         network: &str,
         address: Option<&str>,
         api_version: &str,
     ) -> Result<ArmResponse, ArmError> {
-        let network = self.find_network(network)?;
+        let network = self.find_network(site, network)?;
         let address: IpAddr = address.and_then(|a| a.parse().ok()).ok_or_else(|| {
             ArmError::network(400, "InvalidIPAddressFormat", "ipAddress is missing or no address.")
         })?;
@@ -175,14 +209,21 @@ impl World {
         Ok(ArmResponse::new(200, body))
     }
 
-    pub(crate) fn list_vms(&self) -> ArmResponse {
-        let vms: Value = self.vms.values().map(|vm| self.vm(vm, false)).collect();
-        ArmResponse::new(200, json!({"value": vms}))
+    pub(crate) fn list_vms(&self, asked: &Asked<'_>, within: Within<'_>) -> ArmResponse {
+        let vms = self.vms.values().filter(|vm| within.has(&self.config.site_of_vm(&vm.name)));
+        self.list(asked, vms.map(|vm| self.vm(vm, false)))
     }
 
-    pub(crate) fn get_vm(&self, name: &str, with_view: bool) -> Result<ArmResponse, ArmError> {
+    pub(crate) fn get_vm(
+        &self,
+        site: &Site,
+        name: &str,
+        with_view: bool,
+    ) -> Result<ArmResponse, ArmError> {
         let vm = self.vms.get(&name.to_ascii_lowercase());
-        let vm = vm.ok_or_else(|| self.not_found("Microsoft.Compute/virtualMachines", name))?;
+        let vm = vm.filter(|vm| self.config.site_of_vm(&vm.name) == *site).ok_or_else(|| {
+            ArmError::resource_not_found("Microsoft.Compute/virtualMachines", name, &site.group)
+        })?;
         Ok(ArmResponse::new(200, self.vm(vm, with_view)))
     }
 

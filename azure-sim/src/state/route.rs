@@ -19,7 +19,10 @@ pub(crate) enum Route {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum InSubscription {
     Itself,
+    Groups,
     Nics,
+    Networks,
+    Vms,
     Operation { guid: String },
     OperationResult { guid: String },
     Group { group: String, within: InGroup },
@@ -34,6 +37,7 @@ pub(crate) enum InGroup {
     Nic(String),
     IpConfigs(String),
     IpConfig(String, String),
+    Networks,
     Network(String),
     Subnet(String, String),
     CheckAddress(String),
@@ -42,20 +46,45 @@ pub(crate) enum InGroup {
     Unknown,
 }
 
+impl InGroup {
+    /// The same with the NIC's name replaced.
+    pub(crate) fn with_nic(self, reference: impl FnOnce(&str) -> String) -> Self {
+        match self {
+            Self::Nic(nic) => Self::Nic(reference(&nic)),
+            Self::IpConfigs(nic) => Self::IpConfigs(reference(&nic)),
+            Self::IpConfig(nic, name) => Self::IpConfig(reference(&nic), name),
+            other => other,
+        }
+    }
+}
+
 impl Route {
+    /// The subscription that it is in.
+    pub(crate) fn subscription(&self) -> Option<&str> {
+        match self {
+            Self::Subscription { subscription, .. } => Some(subscription),
+            Self::Endpoints | Self::Subscriptions | Self::Unknown => None,
+        }
+    }
+
     /// Whether the network provider answers it, and not ARM itself or another provider.
     pub(crate) fn is_network(&self) -> bool {
         let Self::Subscription { within, .. } = self else { return false };
         match within {
             InSubscription::Nics
+            | InSubscription::Networks
             | InSubscription::Operation { .. }
             | InSubscription::OperationResult { .. } => true,
-            InSubscription::Itself | InSubscription::Unknown => false,
+            InSubscription::Itself
+            | InSubscription::Groups
+            | InSubscription::Vms
+            | InSubscription::Unknown => false,
             InSubscription::Group { within, .. } => match within {
                 InGroup::Nics
                 | InGroup::Nic(_)
                 | InGroup::IpConfigs(_)
                 | InGroup::IpConfig(..)
+                | InGroup::Networks
                 | InGroup::Network(_)
                 | InGroup::Subnet(..)
                 | InGroup::CheckAddress(_) => true,
@@ -82,7 +111,10 @@ impl Route {
 fn in_subscription(rest: &[&str], name: impl Fn(usize) -> String) -> InSubscription {
     match rest {
         [] => InSubscription::Itself,
+        ["resourcegroups"] => InSubscription::Groups,
         ["providers", "microsoft.network", "networkinterfaces"] => InSubscription::Nics,
+        ["providers", "microsoft.network", "virtualnetworks"] => InSubscription::Networks,
+        ["providers", "microsoft.compute", "virtualmachines"] => InSubscription::Vms,
         ["providers", "microsoft.network", "locations", _, "operations", _] => {
             InSubscription::Operation { guid: name(7) }
         }
@@ -104,6 +136,7 @@ fn in_group(rest: &[&str], name: impl Fn(usize) -> String) -> InGroup {
             ["networkinterfaces", _] => InGroup::Nic(name(7)),
             ["networkinterfaces", _, "ipconfigurations"] => InGroup::IpConfigs(name(7)),
             ["networkinterfaces", _, "ipconfigurations", _] => InGroup::IpConfig(name(7), name(9)),
+            ["virtualnetworks"] => InGroup::Networks,
             ["virtualnetworks", _] => InGroup::Network(name(7)),
             ["virtualnetworks", _, "checkipaddressavailability"] => InGroup::CheckAddress(name(7)),
             ["virtualnetworks", _, "subnets", _] => InGroup::Subnet(name(7), name(9)),

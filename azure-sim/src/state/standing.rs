@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::error::ArmError;
+use super::sites::name_of;
 
 /// A management lock. `[S]`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,6 +77,7 @@ pub(crate) fn put<K: Ord, V>(map: &mut BTreeMap<K, V>, key: K, value: Option<V>)
 #[derive(Clone, Copy)]
 pub(crate) struct Attempt<'a> {
     pub(crate) deletes: bool,
+    /// Its reference.
     pub(crate) nic: &'a str,
     pub(crate) nic_id: &'a str,
     pub(crate) group_id: &'a str,
@@ -86,7 +88,9 @@ impl Standing {
     /// then locks. `[I]` the order.
     pub(crate) fn check(&self, attempt: Attempt<'_>) -> Result<(), ArmError> {
         let key = Some(attempt.nic.to_ascii_lowercase());
+        let at_home = !attempt.nic.starts_with('/');
         let scopes = [(&key, attempt.nic_id), (&None, attempt.group_id)];
+        let scopes = &scopes[..if at_home { 2 } else { 1 }];
         if !attempt.deletes
             && let Some(policy) = scopes.iter().find_map(|(scope, _)| self.policies.get(scope))
         {
@@ -132,7 +136,7 @@ fn disallowed(policy: &str, attempt: Attempt<'_>) -> ArmError {
     }]);
     let message = format!(
         "Resource '{}' was disallowed by policy. Policy identifiers: '{identifiers}'.",
-        attempt.nic
+        name_of(attempt.nic)
     );
     ArmError::front_door(403, "RequestDisallowedByPolicy", message)
 }

@@ -42,6 +42,8 @@ pub(crate) struct Vm {
     pub(crate) power: Power,
     pub(crate) imds_fault: Option<ImdsFault>,
     pub(crate) events: Vec<ScheduledEvent>,
+    /// Keys of its user-assigned identities.
+    pub(crate) identities: Vec<String>,
     /// `DocumentIncarnation`: changes only when the events change. `[S]`
     pub(crate) incarnation: u64,
 }

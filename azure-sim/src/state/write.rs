@@ -16,6 +16,7 @@ use super::nic::{Draft, Goal, Nic, Provisioning, as_of, parse_tags};
 use super::operation::{Operation, OperationStatus};
 use super::plan::{Surroundings, plan};
 use super::settings::{AddressFreed, ConcurrentWrite, PatchTags, TenantUpdate};
+use super::sites::name_of;
 use super::vm::{Power, Vm};
 use super::world::World;
 
@@ -95,7 +96,7 @@ impl World {
             cleanup_status: self.settings.cleanup_status,
             subnets: &self.standing.subnets,
         };
-        let mut goal = plan(&id, name, draft, present, &around)?;
+        let mut goal = plan(&id, name_of(name), draft, present, &around)?;
         if self.settings.primary_first {
             goal.ip_configs.sort_by_key(|config| !config.primary);
         }
@@ -104,7 +105,7 @@ impl World {
         }
         let created = present.is_none();
         if created {
-            self.create_nic(&key, name, &id, goal.clone());
+            self.create_nic(&key, name_of(name), &id, goal.clone());
         }
         self.replace_goal(&key, goal, write, created, call);
         Ok(self.accepted(if created { 201 } else { 200 }, &self.nics[&key], write, call))
@@ -241,7 +242,7 @@ impl World {
         if let Some(vm) = self.vm_of(&operation.nic).filter(|vm| vm.power == Power::Deleting) {
             operation.failure = Some((marked_for_deletion(&vm.name), false));
         }
-        let aim = Aim { node: write.node, nic: Some(&operation.nic), method: "PUT" };
+        let aim = Aim { node: write.node, nic: Some(name_of(&operation.nic)), method: "PUT" };
         for effect in self.faults.strike_operation(aim) {
             match effect {
                 FaultEffect::FailOperation { code, message, takes_effect } => {

@@ -4,6 +4,7 @@ mod address;
 mod ending;
 mod etag;
 mod fault;
+mod identities;
 mod identity;
 mod operation;
 mod profile;
@@ -11,6 +12,7 @@ mod property;
 mod read;
 mod roles;
 mod rules;
+mod sites;
 mod standing;
 mod throttle;
 mod validation;
@@ -40,6 +42,10 @@ impl Bench {
         let mut config =
             WorldConfig::nodes(3).with_stranger("stranger", Ipv4Addr::new(10, 5, 0, 200));
         change(&mut config.settings);
+        Self::of(config)
+    }
+
+    fn of(config: WorldConfig) -> Self {
         Self { world: World::new(config).expect("a possible world"), now: Duration::ZERO }
     }
 
