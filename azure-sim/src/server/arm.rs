@@ -16,6 +16,8 @@ use crate::{ArmOutcome, ArmRequest, ArmResponse, LostAnswer};
 /// Largest body of a request; ARM's own limit is 4 MB. `[S]`
 const MAX_BODY: usize = 4 << 20;
 
+const FORM: &str = "application/x-www-form-urlencoded";
+
 /// A client that is to hear nothing is let go after this.
 const LONGEST_SILENCE: Duration = Duration::from_secs(600);
 
@@ -59,14 +61,19 @@ async fn read(request: Request) -> Result<ArmRequest, Response> {
     let headers = head.headers.iter().filter_map(|(name, value)| {
         Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned()))
     });
-    Ok(ArmRequest {
+    let request = ArmRequest {
         method: head.method.as_str().to_owned(),
         path_and_query: head.uri.path_and_query().map(ToString::to_string).unwrap_or_default(),
         headers: headers.collect(),
         // Whether a body was needed is for the world to say.
         body: serde_json::from_slice(&bytes).ok(),
         tls: false,
-    })
+    };
+    let is_form = request.headers.get("content-type").is_some_and(|kind| kind.starts_with(FORM));
+    match std::str::from_utf8(&bytes) {
+        Ok(form) if is_form => Ok(request.with_form(form)),
+        _ => Ok(request),
+    }
 }
 
 async fn answer(shared: &Shared, cut: &Cut, outcome: ArmOutcome) -> Response {

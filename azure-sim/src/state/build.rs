@@ -70,6 +70,12 @@ impl World {
         for identity in world.config.identities.clone() {
             world.build_identity(identity);
         }
+        for application in world.config.applications.clone() {
+            let (key, name) = (application.key(), application.name);
+            let mut identity = Identity::new(name.clone(), name, String::new(), &mut world.guids);
+            identity.client_id = application.client_id;
+            world.identities.insert(key, identity);
+        }
         for (number, nic) in world.config.nics.clone().into_iter().enumerate() {
             world.build_nic(number, nic);
         }

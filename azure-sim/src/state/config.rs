@@ -36,6 +36,9 @@ pub struct WorldConfig {
     /// User-assigned managed identities.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub identities: Vec<IdentityConfig>,
+    /// Applications that log in with a secret or by federation.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub applications: Vec<ApplicationConfig>,
     /// Network interfaces.
     pub nics: Vec<NicConfig>,
     /// Behaviour; can be changed later. In a file, `"profile": "classic"` beside other fields says
@@ -143,6 +146,39 @@ pub struct IdentityConfig {
     /// Its resource group; `None` = the world's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource_group: Option<String>,
+}
+
+/// An application with its service principal in the tenant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApplicationConfig {
+    /// Its name in the journal.
+    pub name: String,
+    /// Client id, unique in the world.
+    pub client_id: String,
+    /// Its secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
+    /// Whose word counts instead of a secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub federated: Option<FederationConfig>,
+}
+
+impl ApplicationConfig {
+    /// Key of its identity.
+    pub(super) fn key(&self) -> String {
+        format!("application/{}", self.client_id.to_ascii_lowercase())
+    }
+}
+
+/// A federated identity credential: `iss` and `sub` of the assertions that count.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FederationConfig {
+    /// Who signs them.
+    pub issuer: String,
+    /// About whom.
+    pub subject: String,
 }
 
 /// A network interface.
@@ -276,6 +312,7 @@ impl Default for WorldConfig {
             }],
             vms: Vec::new(),
             identities: Vec::new(),
+            applications: Vec::new(),
             nics: Vec::new(),
             settings: Settings::default(),
             limits: Limits::default(),
@@ -381,6 +418,7 @@ impl WorldConfig {
         unique("identities", self.identities.iter().map(|identity| &identity.name))?;
         let references: Vec<String> = self.nics.iter().map(|nic| self.reference_of(nic)).collect();
         unique("NICs", references.iter())?;
+        unique("applications", self.applications.iter().map(|a| &a.client_id))?;
         self.check_identities()?;
         let mut taken = BTreeSet::new();
         for nic in &self.nics {

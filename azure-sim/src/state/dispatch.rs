@@ -85,8 +85,8 @@ impl World {
         let target = Target::parse(&request.path_and_query);
         let route = Route::parse(&target);
         let base = self.base(request);
-        if route == Route::Endpoints {
-            return Ok(ArmResponse::new(200, self.endpoints(&base)));
+        if let Some(answer) = self.open(request, &route, &base) {
+            return Ok(answer);
         }
         let authorization = request.header("authorization");
         let tenant = &self.config.tenant;
@@ -145,7 +145,10 @@ impl World {
                 self.in_subscription(asked, &subscription, within, call)
             }
             Route::Subscriptions => Err(asked.method_not_allowed()),
-            Route::Endpoints | Route::Unknown => Err(no_such_type(asked.request)),
+            // Those before Unknown were answered without a token.
+            Route::Endpoints | Route::OpenId { .. } | Route::Token { .. } | Route::Unknown => {
+                Err(no_such_type(asked.request))
+            }
         }
     }
 
@@ -209,6 +212,7 @@ impl World {
     ) -> Result<ArmResponse, ArmError> {
         match within {
             InGroup::Nic(name) if !asked.is("GET") => self.change_nic(asked, &name, call),
+            InGroup::NicTags(nic) if !asked.is("GET") => self.change_tags(asked, &nic),
             InGroup::Unknown => Err(no_such_type(asked.request)),
             _ if !asked.is("GET") => Err(asked.method_not_allowed()),
             InGroup::Itself => {
@@ -222,6 +226,10 @@ impl World {
             InGroup::Nic(name) => {
                 asked.check_right("Microsoft.Network/networkInterfaces/read")?;
                 self.get_nic(&name, &asked.api_version)
+            }
+            InGroup::NicTags(nic) => {
+                asked.check_right("Microsoft.Resources/tags/read")?;
+                self.get_tags(&nic)
             }
             InGroup::IpConfigs(nic) => {
                 asked.check_right("Microsoft.Network/networkInterfaces/ipconfigurations/read")?;
@@ -271,14 +279,31 @@ impl World {
         asked.check_right("Microsoft.Network/locations/operations/read")
     }
 
+    /// Ids of a NIC and of its resource group.
+    fn scopes(&self, reference: &str) -> (String, String) {
+        let nic_id = self.config.nic_id(reference);
+        let group_id = Site::of(&nic_id).unwrap_or_else(|| self.config.home()).id();
+        (nic_id, group_id)
+    }
+
+    fn change_tags(&mut self, asked: &Asked<'_>, nic: &str) -> Result<ArmResponse, ArmError> {
+        if !["PUT", "PATCH", "DELETE"].iter().any(|method| asked.is(method)) {
+            return Err(asked.method_not_allowed());
+        }
+        asked.check_right("Microsoft.Resources/tags/write")?;
+        let (nic_id, group_id) = self.scopes(nic);
+        let attempt = Attempt { deletes: false, nic, nic_id: &nic_id, group_id: &group_id };
+        self.standing.check(attempt)?;
+        self.write_tags(nic, &asked.request.method, &asked.write())
+    }
+
     fn change_nic(
         &mut self,
         asked: &Asked<'_>,
         name: &str,
         call: &mut Call,
     ) -> Result<ArmResponse, ArmError> {
-        let nic_id = self.config.nic_id(name);
-        let group_id = Site::of(&nic_id).unwrap_or_else(|| self.config.home()).id();
+        let (nic_id, group_id) = self.scopes(name);
         let attempt = Attempt {
             deletes: asked.is("DELETE"),
             nic: name,
@@ -318,7 +343,7 @@ impl World {
     }
 
     /// What `az cloud register` reads; one object with `authentication` and `suffixes`. `[W]`
-    fn endpoints(&self, base: &str) -> Value {
+    pub(crate) fn endpoints(&self, base: &str) -> Value {
         json!({
             "name": "AzureSim",
             "portal": base,

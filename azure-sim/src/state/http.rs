@@ -14,7 +14,7 @@ pub struct ArmRequest {
     pub path_and_query: String,
     /// Headers; names in lower case.
     pub headers: BTreeMap<String, String>,
-    /// The body; `None` when there was none, or when it was no JSON.
+    /// The body, of a form as [`Self::with_form`] reads it; `None` when there was none, or when it was no JSON.
     pub body: Option<Value>,
     /// It came through TLS: URLs in the answer are `https`.
     #[serde(default)]
@@ -44,6 +44,13 @@ impl ArmRequest {
     pub fn with_body(mut self, body: Value) -> Self {
         self.body = Some(body);
         self
+    }
+
+    /// The same with the fields of a form as its body: an object of texts.
+    #[must_use]
+    pub fn with_form(self, form: &str) -> Self {
+        let fields = Target::parse(&format!("?{form}")).query;
+        self.with_body(fields.into_iter().map(|(name, text)| (name, Value::from(text))).collect())
     }
 
     /// The same with `Authorization: Bearer {token}`.

@@ -7,6 +7,7 @@ mod config;
 mod conflict;
 mod dispatch;
 mod effect;
+mod entra;
 mod error;
 mod fault;
 mod guid;
@@ -30,6 +31,7 @@ mod rules;
 mod settings;
 mod sites;
 mod standing;
+mod tags;
 #[cfg(test)]
 mod tests;
 mod throttle;
@@ -42,8 +44,8 @@ mod write;
 pub use admin::{AdminCommand, AdminError, AdminReply, THIRD_PARTY};
 pub use attachments::{AttachmentChange, Attachments};
 pub use config::{
-    ConfigError, IdentityConfig, Limits, NicConfig, SubnetConfig, VirtualNetworkConfig, VmConfig,
-    WorldConfig,
+    ApplicationConfig, ConfigError, FederationConfig, IdentityConfig, Limits, NicConfig,
+    SubnetConfig, VirtualNetworkConfig, VmConfig, WorldConfig,
 };
 pub use fault::{Fault, FaultEffect};
 pub use http::{ArmRequest, ArmResponse};

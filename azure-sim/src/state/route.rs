@@ -7,6 +7,10 @@ use super::http::Target;
 pub(crate) enum Route {
     /// `/metadata/endpoints`
     Endpoints,
+    /// `/{tenant}/v2.0/.well-known/openid-configuration`
+    OpenId { tenant: String },
+    /// `/{tenant}/oauth2/v2.0/token`
+    Token { tenant: String },
     /// `/subscriptions`
     Subscriptions,
     /// Something in a subscription.
@@ -37,6 +41,8 @@ pub(crate) enum InGroup {
     Nic(String),
     IpConfigs(String),
     IpConfig(String, String),
+    /// `{nic}/providers/Microsoft.Resources/tags/default`
+    NicTags(String),
     Networks,
     Network(String),
     Subnet(String, String),
@@ -52,6 +58,7 @@ impl InGroup {
         match self {
             Self::Nic(nic) => Self::Nic(reference(&nic)),
             Self::IpConfigs(nic) => Self::IpConfigs(reference(&nic)),
+            Self::NicTags(nic) => Self::NicTags(reference(&nic)),
             Self::IpConfig(nic, name) => Self::IpConfig(reference(&nic), name),
             other => other,
         }
@@ -63,7 +70,11 @@ impl Route {
     pub(crate) fn subscription(&self) -> Option<&str> {
         match self {
             Self::Subscription { subscription, .. } => Some(subscription),
-            Self::Endpoints | Self::Subscriptions | Self::Unknown => None,
+            Self::Endpoints
+            | Self::OpenId { .. }
+            | Self::Token { .. }
+            | Self::Subscriptions
+            | Self::Unknown => None,
         }
     }
 
@@ -88,7 +99,11 @@ impl Route {
                 | InGroup::Network(_)
                 | InGroup::Subnet(..)
                 | InGroup::CheckAddress(_) => true,
-                InGroup::Itself | InGroup::Vms | InGroup::Vm(_) | InGroup::Unknown => false,
+                InGroup::Itself
+                | InGroup::NicTags(_)
+                | InGroup::Vms
+                | InGroup::Vm(_)
+                | InGroup::Unknown => false,
             },
         }
     }
@@ -99,6 +114,8 @@ impl Route {
         let name = |i: usize| target.segments[i].clone();
         match lower.as_slice() {
             ["metadata", "endpoints"] => Self::Endpoints,
+            [_, "v2.0", ".well-known", "openid-configuration"] => Self::OpenId { tenant: name(0) },
+            [_, "oauth2", "v2.0", "token"] => Self::Token { tenant: name(0) },
             ["subscriptions"] => Self::Subscriptions,
             ["subscriptions", _, rest @ ..] => {
                 Self::Subscription { subscription: name(1), within: in_subscription(rest, name) }
@@ -134,6 +151,9 @@ fn in_group(rest: &[&str], name: impl Fn(usize) -> String) -> InGroup {
         ["providers", "microsoft.network", rest @ ..] => match rest {
             ["networkinterfaces"] => InGroup::Nics,
             ["networkinterfaces", _] => InGroup::Nic(name(7)),
+            ["networkinterfaces", _, "providers", "microsoft.resources", "tags", "default"] => {
+                InGroup::NicTags(name(7))
+            }
             ["networkinterfaces", _, "ipconfigurations"] => InGroup::IpConfigs(name(7)),
             ["networkinterfaces", _, "ipconfigurations", _] => InGroup::IpConfig(name(7), name(9)),
             ["virtualnetworks"] => InGroup::Networks,

@@ -230,7 +230,9 @@ impl World {
         self.journal.count(call.principal.as_deref(), method);
         // An operation's GUID is the request id of its PUT. [W]
         let request_id = call.operation.clone().unwrap_or_else(|| self.guids.next());
-        if method != "GET" {
+        // A log-in writes nothing.
+        let is_log_in = call.resource.ends_with("/oauth2/v2.0/token");
+        if method != "GET" && !is_log_in {
             self.note(JournalEvent::Write(call));
         } else if self.settings.journal_reads {
             self.note(JournalEvent::Read(call));
@@ -273,7 +275,11 @@ impl World {
 fn is_poll(request: &ArmRequest) -> bool {
     let within = match Route::parse(&Target::parse(&request.path_and_query)) {
         Route::Subscription { within, .. } => within,
-        Route::Endpoints | Route::Subscriptions | Route::Unknown => return false,
+        Route::Endpoints
+        | Route::OpenId { .. }
+        | Route::Token { .. }
+        | Route::Subscriptions
+        | Route::Unknown => return false,
     };
     request.method == "GET" && matches!(within, InSubscription::Operation { .. })
 }
@@ -283,7 +289,11 @@ fn nic_of(request: &ArmRequest) -> Option<String> {
         Route::Subscription {
             within:
                 InSubscription::Group {
-                    within: InGroup::Nic(nic) | InGroup::IpConfigs(nic) | InGroup::IpConfig(nic, _),
+                    within:
+                        InGroup::Nic(nic)
+                        | InGroup::NicTags(nic)
+                        | InGroup::IpConfigs(nic)
+                        | InGroup::IpConfig(nic, _),
                     ..
                 },
             ..

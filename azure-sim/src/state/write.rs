@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::build::mac;
 use super::conflict::check_if_match;
@@ -278,17 +278,26 @@ impl World {
         if self.settings.patch_waits_for_operation {
             self.check_idle(nic, write)?;
         }
+        let tags = match self.settings.patch_tags {
+            PatchTags::Replace => tags,
+            PatchTags::Merge => {
+                let mut merged = nic.goal.tags.clone();
+                merged.extend(tags);
+                merged
+            }
+        };
+        self.set_tags(key, tags);
+        let document = self.nic_document(&self.nics[key]);
+        Ok(ArmResponse::new(200, as_of(document, &write.api_version)))
+    }
+
+    pub(crate) fn set_tags(&mut self, key: &str, tags: Map<String, Value>) {
         let etag = self.next_etag();
-        let nic = self.nics.get_mut(key).expect("it was indexed above");
-        match self.settings.patch_tags {
-            PatchTags::Replace => nic.goal.tags = tags,
-            PatchTags::Merge => nic.goal.tags.extend(tags),
-        }
+        let Some(nic) = self.nics.get_mut(key) else { return };
+        nic.goal.tags = tags;
         if self.settings.patch_changes_etag {
             nic.etag = etag;
         }
-        let document = self.nic_document(&self.nics[key]);
-        Ok(ArmResponse::new(200, as_of(document, &write.api_version)))
     }
 
     pub(crate) fn delete_nic(

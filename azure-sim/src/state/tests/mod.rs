@@ -2,6 +2,7 @@
 
 mod address;
 mod ending;
+mod entra;
 mod etag;
 mod fault;
 mod identities;
@@ -14,6 +15,7 @@ mod roles;
 mod rules;
 mod sites;
 mod standing;
+mod tags;
 mod throttle;
 mod validation;
 
