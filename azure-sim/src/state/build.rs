@@ -94,6 +94,7 @@ impl World {
         let mut identity = Identity::new(name.clone(), name, resource, &mut self.guids);
         identity.client_id = config.client_id.unwrap_or(identity.client_id);
         identity.object_id = config.object_id.unwrap_or(identity.object_id);
+        identity.roles = config.roles;
         self.identities.insert(key, identity);
     }
 
@@ -106,7 +107,7 @@ impl World {
             written: address.to_string(),
             subnet_id: subnet_id.clone(),
             primary,
-            dynamic: primary,
+            dynamic: primary && !config.static_primary,
             properties: ip_config_properties(&config, name),
         };
         let mut ip_configs = vec![ip_config("ipconfig1", config.primary_address, true)];

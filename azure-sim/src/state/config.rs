@@ -146,6 +146,9 @@ pub struct IdentityConfig {
     /// Its resource group; `None` = the world's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource_group: Option<String>,
+    /// Its roles; `None` = it may do everything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub roles: Option<Vec<RoleAssignment>>,
 }
 
 /// An application with its service principal in the tenant.
@@ -202,6 +205,9 @@ pub struct NicConfig {
     /// Tags.
     #[serde(default)]
     pub tags: BTreeMap<String, String>,
+    /// Whether the primary address is static.
+    #[serde(default)]
+    pub static_primary: bool,
     /// `enableIPForwarding`.
     #[serde(default)]
     pub enable_ip_forwarding: bool,
@@ -351,6 +357,15 @@ impl WorldConfig {
         self
     }
 
+    /// Makes the primary addresses of all NICs so far static.
+    #[must_use]
+    pub fn static_primaries(mut self) -> Self {
+        for nic in &mut self.nics {
+            nic.static_primary = true;
+        }
+        self
+    }
+
     /// Gives the first subnet of the first network an IPv6 prefix, fd00:5::/64.
     #[must_use]
     pub fn dual_stack(mut self) -> Self {
@@ -390,6 +405,7 @@ impl WorldConfig {
             primary_address: address,
             secondary: BTreeMap::new(),
             tags: BTreeMap::new(),
+            static_primary: false,
             enable_ip_forwarding: false,
             network_security_group: None,
             application_security_groups: Vec::new(),

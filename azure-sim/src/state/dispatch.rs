@@ -24,6 +24,10 @@ pub(crate) struct Asked<'a> {
 }
 
 impl Asked<'_> {
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
     fn is(&self, method: &str) -> bool {
         self.request.method == method
     }
@@ -53,7 +57,7 @@ impl Asked<'_> {
     }
 
     /// 403 unless a role of the identity allows this; an identity without roles may.
-    fn check_role(&self, action: &'static str) -> Result<(), ArmError> {
+    pub(crate) fn check_role(&self, action: &'static str) -> Result<(), ArmError> {
         if self.identity.roles.is_some() { self.check_right(action) } else { Ok(()) }
     }
 
@@ -172,6 +176,9 @@ impl World {
                 self.in_group(asked, &site, within, call)
             }
             InSubscription::Itself => Err(asked.method_not_allowed()),
+            InSubscription::Authorization { scope, collection } if asked.is("GET") => {
+                self.authorization(asked, &scope, collection)
+            }
             _ if !asked.is("GET") => Err(asked.method_not_allowed()),
             InSubscription::Groups => {
                 asked.check_right("Microsoft.Resources/subscriptions/resourceGroups/read")?;
@@ -191,6 +198,11 @@ impl World {
             InSubscription::Vms => {
                 asked.check_right("Microsoft.Compute/virtualMachines/read")?;
                 Ok(self.list_vms(asked, Within::Subscription(subscription)))
+            }
+            InSubscription::Authorization { .. } => Err(asked.method_not_allowed()),
+            InSubscription::Usages => {
+                asked.check_role("Microsoft.Network/locations/usages/read")?;
+                Ok(self.list(asked, std::iter::once(self.usage())))
             }
             InSubscription::Operation { guid } => {
                 self.check_poll(asked)?;

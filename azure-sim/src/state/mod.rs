@@ -2,6 +2,7 @@
 
 mod admin;
 mod attachments;
+mod authorization;
 mod build;
 mod config;
 mod conflict;

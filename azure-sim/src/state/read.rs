@@ -11,9 +11,13 @@ use super::error::ArmError;
 use super::http::ArmResponse;
 use super::nic::{Nic, as_of};
 use super::operation::{Operation, OperationStatus};
+use super::rules::MAX_IP_CONFIGS;
 use super::sites::{Site, Within, name_of};
 use super::vm::{Power, Vm};
 use super::world::World;
+
+/// What Azure calls its limit of addresses per NIC.
+const LIMIT: &str = "SecondaryIPConfigurationsPerNetworkInterface";
 
 /// Addresses that `CheckIPAddressAvailability` proposes. `[W]`
 const PROPOSALS: usize = 5;
@@ -212,6 +216,20 @@ impl World {
     pub(crate) fn list_vms(&self, asked: &Asked<'_>, within: Within<'_>) -> ArmResponse {
         let vms = self.vms.values().filter(|vm| within.has(&self.config.site_of_vm(&vm.name)));
         self.list(asked, vms.map(|vm| self.vm(vm, false)))
+    }
+
+    /// `[S]` the shape and the name: armnetwork's example of the usages of a location.
+    pub(crate) fn usage(&self) -> Value {
+        json!({
+            "id": format!(
+                "/subscriptions/{}/providers/Microsoft.Network/locations/{}/usages/{LIMIT}",
+                self.config.subscription, self.config.location
+            ),
+            "name": {"value": LIMIT, "localizedValue": "Secondary IP Configurations Per NIC"},
+            "currentValue": 0,
+            "limit": MAX_IP_CONFIGS,
+            "unit": "Count",
+        })
     }
 
     pub(crate) fn get_vm(

@@ -101,16 +101,19 @@ pub enum Role {
 
 impl Role {
     fn allows(&self, action: &str) -> bool {
-        let any = |patterns: &[&str]| patterns.iter().any(|pattern| matches(pattern, action));
+        let any = |patterns: Vec<&str>| patterns.iter().any(|pattern| matches(pattern, action));
+        let (actions, not_actions) = self.patterns();
+        any(actions) && !any(not_actions)
+    }
+
+    /// What it allows, and what it does not all the same.
+    pub(crate) fn patterns(&self) -> (Vec<&str>, Vec<&str>) {
         match self {
             Self::BuiltIn(role) => {
                 let (actions, not_actions) = role.actions();
-                any(actions) && !any(not_actions)
+                (actions.to_vec(), not_actions.to_vec())
             }
-            Self::Custom(role) => {
-                let any = |patterns: &[String]| patterns.iter().any(|p| matches(p, action));
-                any(&role.actions) && !any(&role.not_actions)
-            }
+            Self::Custom(role) => (all(&role.actions), all(&role.not_actions)),
         }
     }
 
@@ -120,6 +123,10 @@ impl Role {
             Self::Custom(role) => &role.name,
         }
     }
+}
+
+fn all(patterns: &[String]) -> Vec<&str> {
+    patterns.iter().map(String::as_str).collect()
 }
 
 /// A role at a scope.
@@ -133,6 +140,11 @@ pub struct RoleAssignment {
 }
 
 impl RoleAssignment {
+    /// Whether it holds at a resource.
+    pub(crate) fn holds_at(&self, resource: &str) -> bool {
+        contains(&self.scope, resource)
+    }
+
     /// A custom role may be assigned within its assignable scopes only. `[S]`
     pub(crate) fn check(&self) -> Result<(), String> {
         let Role::Custom(role) = &self.role else { return Ok(()) };
@@ -146,8 +158,10 @@ impl RoleAssignment {
 
 /// Whether an identity with these assignments may do something to a resource.
 pub(crate) fn allows(assignments: &[RoleAssignment], action: &str, resource: &str) -> bool {
-    let here = |given: &&RoleAssignment| contains(&given.scope, resource);
-    assignments.iter().filter(here).any(|given| given.role.allows(action))
+    assignments
+        .iter()
+        .filter(|given| given.holds_at(resource))
+        .any(|given| given.role.allows(action))
 }
 
 /// Whether a resource is a scope or lies below it. Ids are compared without case, by segments.

@@ -1,5 +1,6 @@
 //! Which resource a path means. ARM compares paths without case. `[S]`
 
+use super::authorization::Collection;
 use super::http::Target;
 
 /// What a path names; resource names in the case they came in.
@@ -27,9 +28,23 @@ pub(crate) enum InSubscription {
     Nics,
     Networks,
     Vms,
-    Operation { guid: String },
-    OperationResult { guid: String },
-    Group { group: String, within: InGroup },
+    Operation {
+        guid: String,
+    },
+    OperationResult {
+        guid: String,
+    },
+    /// `…/locations/{region}/usages`
+    Usages,
+    /// Locks or permissions of a scope.
+    Authorization {
+        scope: String,
+        collection: Collection,
+    },
+    Group {
+        group: String,
+        within: InGroup,
+    },
     Unknown,
 }
 
@@ -85,10 +100,12 @@ impl Route {
             InSubscription::Nics
             | InSubscription::Networks
             | InSubscription::Operation { .. }
-            | InSubscription::OperationResult { .. } => true,
+            | InSubscription::OperationResult { .. }
+            | InSubscription::Usages => true,
             InSubscription::Itself
             | InSubscription::Groups
             | InSubscription::Vms
+            | InSubscription::Authorization { .. }
             | InSubscription::Unknown => false,
             InSubscription::Group { within, .. } => match within {
                 InGroup::Nics
@@ -135,6 +152,15 @@ fn in_subscription(rest: &[&str], name: impl Fn(usize) -> String) -> InSubscript
         ["providers", "microsoft.network", "locations", _, "operations", _] => {
             InSubscription::Operation { guid: name(7) }
         }
+        [.., "providers", "microsoft.authorization", "locks"] => InSubscription::Authorization {
+            scope: scope_of(rest, name),
+            collection: Collection::Locks,
+        },
+        [.., "providers", "microsoft.authorization", "permissions"] => {
+            let collection = Collection::Permissions;
+            InSubscription::Authorization { scope: scope_of(rest, name), collection }
+        }
+        ["providers", "microsoft.network", "locations", _, "usages"] => InSubscription::Usages,
         ["providers", "microsoft.network", "locations", _, "operationresults", _] => {
             InSubscription::OperationResult { guid: name(7) }
         }
@@ -143,6 +169,13 @@ fn in_subscription(rest: &[&str], name: impl Fn(usize) -> String) -> InSubscript
         }
         _ => InSubscription::Unknown,
     }
+}
+
+/// Everything before the last `providers`.
+fn scope_of(rest: &[&str], name: impl Fn(usize) -> String) -> String {
+    // "subscriptions" and its id come before `rest`, three segments end it.
+    let parts = (0..2 + rest.len().saturating_sub(3)).map(name);
+    parts.fold(String::new(), |scope, part| format!("{scope}/{part}"))
 }
 
 fn in_group(rest: &[&str], name: impl Fn(usize) -> String) -> InGroup {

@@ -9,7 +9,7 @@ use super::error::ArmError;
 use super::nic::{DraftIpConfig, Nic};
 
 /// Most ipConfigurations of a NIC, and of a VM. `[S]`
-const MAX_IP_CONFIGS: usize = 256;
+pub(crate) const MAX_IP_CONFIGS: usize = 256;
 
 /// Most application security groups of an ipConfiguration. `[S]`
 const MAX_SECURITY_GROUPS: usize = 20;

@@ -11,6 +11,7 @@ fn identity(name: &str) -> IdentityConfig {
         object_id: Some(format!("object-of-{name}")),
         subscription: None,
         resource_group: Some("identities".to_owned()),
+        roles: None,
     }
 }
 

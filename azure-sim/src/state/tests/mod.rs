@@ -1,6 +1,7 @@
 //! One test per rule, on the pure state.
 
 mod address;
+mod authorization;
 mod ending;
 mod entra;
 mod etag;
