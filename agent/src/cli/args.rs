@@ -134,6 +134,9 @@ pub(crate) enum ClientCommand {
     StepDown,
     /// Look for what would go wrong in a failover: every node, Azure, rights, guests; changes nothing
     Doctor(DoctorArgs),
+    /// What the nodes need in Azure
+    #[command(subcommand)]
+    Azure(AzureCommand),
 }
 
 /// `vipfence doctor`.
@@ -318,4 +321,58 @@ pub(crate) struct HistoryArgs {
     /// At most so many moves, and so many events
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) limit: u32,
+}
+
+/// `vipfence azure`.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum AzureCommand {
+    /// Print the least role that the nodes' identities need, and how to assign it
+    ///
+    /// It allows the requests that vipfence sends and nothing else; deleting is not among them. Its
+    /// scopes are the resource groups of the NICs that the nodes report to the cluster, and of what
+    /// those NICs refer to: subnets, security groups, public addresses, pools of load balancers.
+    /// The latter stands in the documents of the NICs, which come from --nic-documents or --config.
+    /// The role goes to standard output, the commands to type go to standard error.
+    Role(RoleArgs),
+}
+
+/// `vipfence azure role`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct RoleArgs {
+    /// For `az role definition create` (JSON), or for a deployment (Bicep)
+    #[arg(long, value_enum, default_value_t = RoleFormat::Json)]
+    pub(crate) format: RoleFormat,
+    /// The role's name, unique in the tenant [default: vipfence and the cluster's name]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// What `az network nic show --ids ID...` prints of the cluster's NICs; - = standard input
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub(crate) nic_documents: Vec<PathBuf>,
+    /// On a node: reads the NICs with the node's identity, as far as it may already
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// One more resource that NICs will refer to, or a resource group or subscription to cover
+    #[arg(long = "scope", value_name = "ID")]
+    pub(crate) scopes: Vec<String>,
+    /// Where to assign it: whole resource groups, or the single resources as they are now
+    #[arg(long, value_enum, default_value_t = RoleScope::Groups)]
+    pub(crate) assign: RoleScope,
+}
+
+/// How a role is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RoleFormat {
+    /// The file that `az role definition create --role-definition` takes
+    Json,
+    /// A template of a subscription
+    Bicep,
+}
+
+/// Where a role is assigned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RoleScope {
+    /// What comes later in the groups is covered
+    Groups,
+    /// As narrow as it gets
+    Resources,
 }

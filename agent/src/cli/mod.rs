@@ -7,6 +7,7 @@
 //! (I4); the only one that has none, stepping down, is not repeated.
 
 mod args;
+mod azure;
 mod doctor;
 mod execute;
 mod exit;
@@ -35,7 +36,7 @@ use vipfence_proto::v1::{StepDownRequest, cluster_service_client::ClusterService
 pub(crate) use args::DevArgs;
 pub(crate) use args::{AgentArgs, Cli, ClientCommand, ClientOptions, Command};
 
-use args::VipCommand;
+use args::{AzureCommand, VipCommand};
 use exit::Exit;
 use failure::Failure;
 use link::{ANSWER, Link, Repeat};
@@ -93,6 +94,7 @@ async fn perform(session: &mut Session, command: ClientCommand) -> Exit {
         ClientCommand::History(args) => history::run(session, &args).await,
         ClientCommand::StepDown => step_down(session).await,
         ClientCommand::Doctor(args) => Box::pin(doctor::run(session, &args)).await,
+        ClientCommand::Azure(AzureCommand::Role(args)) => azure::role(session, &args).await,
     };
     let exit = match result {
         Ok(exit) => exit,

@@ -87,6 +87,11 @@ impl Output {
         }
     }
 
+    /// Prints a document that is the same for people and programs.
+    pub(super) fn text(&mut self, text: &str) {
+        self.write(text);
+    }
+
     /// Prints an answer as JSON over several lines.
     pub(super) fn json<M: json::Named>(&mut self, message: &M) {
         self.document(json::pretty(message));

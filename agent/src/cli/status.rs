@@ -42,7 +42,7 @@ pub(super) async fn run(session: &mut Session) -> Result<Exit, Failure> {
     }
 }
 
-async fn ask(
+pub(super) async fn ask(
     session: &mut Session,
     consistency: Consistency,
 ) -> Result<GetStatusResponse, CallError> {

@@ -23,7 +23,8 @@ pub struct Right {
 const NIC: &[Right] = &[
     Right {
         action: "Microsoft.Network/networkInterfaces/read",
-        why: "reads a NIC before every write, after it, and once a minute",
+        why: "reads a NIC before every write, after it, and once a minute; for a whole subscription, \
+              `vip create` can also name whose NIC has an address",
     },
     Right {
         action: "Microsoft.Network/networkInterfaces/write",

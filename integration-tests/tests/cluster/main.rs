@@ -17,5 +17,6 @@ mod contract;
 mod failover;
 mod refusals;
 mod requests;
+mod rights;
 mod storm;
 mod surface;

@@ -24,13 +24,13 @@ use crate::cli::{
 };
 
 /// What a command printed, and how it ended.
-struct Ended {
-    exit: Exit,
-    out: String,
-    err: String,
+pub(super) struct Ended {
+    pub(super) exit: Exit,
+    pub(super) out: String,
+    pub(super) err: String,
 }
 
-async fn typed(line: &str, endpoints: &[Target]) -> Ended {
+pub(super) async fn typed(line: &str, endpoints: &[Target]) -> Ended {
     typed_and_interrupted(line, endpoints, false).await
 }
 
@@ -50,7 +50,7 @@ async fn typed_and_interrupted(line: &str, endpoints: &[Target], interrupted: bo
 }
 
 /// An address where nobody listens.
-async fn nobody() -> Target {
+pub(super) async fn nobody() -> Target {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     listener.local_addr().expect("bound").to_string().parse().expect("an address")
 }

@@ -1,6 +1,7 @@
 //! Values that the tests of the command line share, and the commands against a small fake server.
 
 mod arguments;
+mod azure;
 mod commands;
 mod fake;
 
