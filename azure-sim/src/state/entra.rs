@@ -14,6 +14,9 @@ use super::world::World;
 /// Longest life of an application's token. `[S]` 60 to 90 minutes.
 const LIFE_S: u64 = 3_599;
 
+/// In place of a tenant's id. `[S]` `az logout` asks for `organizations`. `[W]`
+const ANY_TENANT: [&str; 2] = ["organizations", "common"];
+
 /// `[S]` the form; texts from Microsoft's list of `AADSTS` codes.
 fn refuse(status: u16, error: &str, code: u32, why: &str) -> ArmResponse {
     ArmResponse::new(
@@ -56,13 +59,18 @@ impl World {
     }
 
     fn open_id(&self, tenant: &str, base: &str) -> ArmResponse {
-        if let Err(refusal) = self.check_tenant(tenant) {
+        // The issuer of those that stand for any tenant is a template. `[S]`
+        let issuer = if ANY_TENANT.iter().any(|any| tenant.eq_ignore_ascii_case(any)) {
+            format!("{base}/{{tenantid}}/v2.0")
+        } else if let Err(refusal) = self.check_tenant(tenant) {
             return refusal;
-        }
+        } else {
+            format!("{base}/{tenant}/v2.0")
+        };
         ArmResponse::new(
             200,
             json!({
-                "issuer": format!("{base}/{tenant}/v2.0"),
+                "issuer": issuer,
                 "token_endpoint": format!("{base}/{tenant}/oauth2/v2.0/token"),
                 "authorization_endpoint": format!("{base}/{tenant}/oauth2/v2.0/authorize"),
                 "device_authorization_endpoint": format!("{base}/{tenant}/oauth2/v2.0/devicecode"),

@@ -64,6 +64,16 @@ fn the_document_of_a_tenant_says_where_tokens_are_had() {
 }
 
 #[test]
+fn az_finds_a_document_for_any_tenant_when_it_logs_out() {
+    let mut bench = bench();
+    let path = "/organizations/v2.0/.well-known/openid-configuration";
+    let request = ArmRequest::new("GET", path).with_header("host", "localhost:1");
+    let ArmOutcome::Answer(answer) = bench.world.arm(bench.now, request) else { panic!("lost") };
+    assert_eq!(answer.body.expect("a document")["issuer"], "http://localhost:1/{tenantid}/v2.0");
+    bench.not_logged_in("organizations", "client-of-app", "client_secret=x", 90_002);
+}
+
+#[test]
 fn an_application_logs_in_with_its_secret_and_may_then_ask() {
     let mut bench = bench();
     let tenant = bench.world.config().tenant.clone();
