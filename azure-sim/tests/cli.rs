@@ -167,3 +167,26 @@ async fn roles_are_given_by_name_or_from_the_file_that_az_takes() {
     admin(&running, &["roles", "n1", "--clear"]).await;
     assert_eq!(roles(), None);
 }
+
+#[tokio::test]
+async fn serve_says_where_it_listens_through_tls_and_whom_to_trust() {
+    use tokio::io::{AsyncBufReadExt as _, BufReader};
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_azure-sim"));
+    command.args(["serve", "--arm", "127.0.0.1:0", "--imds-base-port", "0", "--nodes", "1"]);
+    command.args(["--tls", "--tls-listen", "127.0.0.1:0", "--tls-dir"]);
+    // A folder that is not there yet is made.
+    command.arg(folder.path().join("new")).stdout(std::process::Stdio::piped()).kill_on_drop(true);
+    let mut child = command.spawn().expect("the program starts");
+    let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+    let line = lines.next_line().await.expect("a text").expect("a line");
+    let said: Value = serde_json::from_str(&line).expect("JSON");
+    let arm = said["tls"]["arm"].as_str().expect("a URL");
+    assert!(arm.starts_with("https://localhost:"), "{arm}");
+    let ca = std::path::Path::new(said["tls"]["ca"].as_str().expect("a path"));
+    assert!(ca.is_absolute());
+    let pem = std::fs::read_to_string(ca).expect("a file");
+    assert!(pem.starts_with("-----BEGIN CERTIFICATE-----"), "{pem}");
+    assert!(!pem.contains("PRIVATE KEY"), "only the certificate leaves");
+    child.kill().await.expect("it ends");
+}

@@ -21,7 +21,6 @@
 )]
 
 mod api;
-mod azure_sim;
 mod binaries;
 mod by_hand;
 mod cli;
@@ -37,11 +36,11 @@ mod prober;
 mod process;
 mod refusal;
 mod runtime;
+mod simulator;
 mod turn;
 mod wait;
 
 pub use api::{Api, Watch};
-pub use azure_sim::{AzureSim, GROUP};
 pub use binaries::{Binaries, Profile};
 pub use by_hand::ByHand;
 pub use cli::{Cli, CliAnswer};
@@ -57,6 +56,7 @@ pub use prober::{Probe, Prober, Probes, Served};
 pub use process::{Process, is_alive};
 pub use refusal::Refusal;
 pub use runtime::block_on;
+pub use simulator::{AzureSim, GROUP};
 pub use turn::Turn;
 pub use vipfence_proto::v1;
 pub use wait::{eventually, wait_until};

@@ -44,7 +44,7 @@ fn lists_show_what_is_in_their_group_or_subscription() {
     let theirs = nic_in(OTHER, "theirs", "n1-nic");
     let nics = |scope: &str| format!("{scope}/providers/Microsoft.Network/networkInterfaces");
     let group = bench.world.config().resource_group_id();
-    assert_eq!(bench.ids(&nics(&group)), [mine.clone()]);
+    assert_eq!(bench.ids(&nics(&group)), std::slice::from_ref(&mine));
     let all = bench.ids(&nics(&format!("/subscriptions/{home}")));
     assert_eq!(all, [apps.clone(), mine]);
     assert_eq!(bench.ids(&nics(&format!("/subscriptions/{OTHER}"))), [theirs]);
