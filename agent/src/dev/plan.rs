@@ -49,8 +49,10 @@ impl Plan {
     pub(super) fn new(ports: &Ports, profile: Profile, arm_latency: Duration) -> Self {
         // At most MAX_NODES.
         let count = u8::try_from(ports.nodes.len()).unwrap_or(u8::MAX);
-        let mut world =
-            WorldConfig::nodes(count).dual_stack().with_stranger(STRANGER.0, STRANGER.1);
+        let mut world = WorldConfig::nodes(count)
+            .static_primaries()
+            .dual_stack()
+            .with_stranger(STRANGER.0, STRANGER.1);
         // Room for as many VIPs as a NIC takes.
         for subnet in world.virtual_networks.iter_mut().flat_map(|network| &mut network.subnets) {
             if let Ok(wide) = Prefix::new(Ipv4Addr::new(10, 5, 0, 0), 22) {

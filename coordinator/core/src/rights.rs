@@ -44,6 +44,26 @@ const NETWORK: &[Right] = &[
     },
 ];
 
+/// Reads of `vipfence doctor`, which tells what it may not see: no move needs them.
+const DOCTOR: &[Right] = &[
+    Right {
+        action: "Microsoft.Authorization/permissions/read",
+        why: "`doctor` looks what the identity may do",
+    },
+    Right {
+        action: "Microsoft.Authorization/locks/read",
+        why: "`doctor` looks whether a lock forbids moves",
+    },
+    Right {
+        action: "Microsoft.Compute/virtualMachines/read",
+        why: "`doctor` counts the addresses of a VM over all of its NICs",
+    },
+    Right {
+        action: "Microsoft.Network/locations/usages/read",
+        why: "`doctor` reads the limit of addresses per NIC; without it 256 counts",
+    },
+];
+
 /// In a subscription, where operations are.
 const OPERATIONS: Right = Right {
     action: "Microsoft.Network/locations/operations/read",
@@ -127,6 +147,8 @@ pub struct Rights {
     more: BTreeMap<String, String>,
     /// NICs of which no document was there: what they refer to is not known.
     unread: BTreeSet<NicId>,
+    /// What the doctor reads is wanted too.
+    doctor: bool,
 }
 
 /// An id that is of no resource which a NIC has to do with.
@@ -196,6 +218,21 @@ impl Rights {
         Ok(())
     }
 
+    /// With what `vipfence doctor` reads.
+    #[must_use]
+    pub fn with_doctor(self) -> Self {
+        Self { doctor: true, ..self }
+    }
+
+    /// What a move cannot do without: resource and action.
+    pub fn needs(&self) -> impl Iterator<Item = (&str, &'static str)> {
+        let all = self
+            .resources
+            .values()
+            .flat_map(|(id, actions)| actions.iter().map(move |action| (id.as_str(), *action)));
+        all.filter(|(_, action)| NETWORK.iter().all(|right| right.action != *action))
+    }
+
     fn add_at(&mut self, id: &str, rights: &[Right]) {
         let entry = self.resources.entry(id.to_ascii_lowercase());
         let (_, actions) = entry.or_insert_with(|| (id.to_owned(), BTreeSet::new()));
@@ -229,7 +266,8 @@ impl Rights {
         let all = all.filter(|right| {
             !self.unread.is_empty() || *right == OPERATIONS || needed.contains(right.action)
         });
-        all.collect()
+        let doctor = DOCTOR.iter().filter(|_| self.doctor);
+        all.chain(doctor.copied()).collect()
     }
 
     /// The single resources, as narrow as a role can be assigned.

@@ -50,6 +50,9 @@ pub(super) async fn role(session: &mut Session, args: &RoleArgs) -> Result<Exit,
         };
         rights.add(scope).map_err(refuse)?;
     }
+    if args.doctor {
+        rights = rights.with_doctor();
+    }
     if rights.nics().next().is_none() {
         let failure = Failure::new(Exit::Refused, "no NIC is known: no node has reported one");
         return Err(failure.help(SOURCES));

@@ -180,11 +180,9 @@ async fn all_rights(
     arm: &Arm,
     nics: &[NicFacts],
 ) -> BTreeMap<String, Seen<Vec<super::facts::Permission>>> {
-    let documents = nics.iter().filter_map(|nic| Some((&nic.id, nic.document.yes()?)));
-    let scopes: BTreeMap<String, String> = documents
-        .flat_map(|(id, document)| rights::needed(id, document))
-        .map(|need| (need.scope.to_ascii_lowercase(), need.scope))
-        .collect();
+    let needed = rights::needed(nics.iter());
+    let scopes: BTreeMap<String, &str> =
+        needed.needs().map(|(scope, _)| (scope.to_ascii_lowercase(), scope)).collect();
     let seen = join_all(scopes.values().map(|scope| arm.rights(scope))).await;
     scopes.into_keys().zip(seen).collect()
 }

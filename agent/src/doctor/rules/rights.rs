@@ -1,82 +1,32 @@
 //! What the identity must be allowed to do, and whether it is.
 //!
-//! A NIC is written whole, so Azure asks for the right to join everything that the document refers
-//! to, also where it stays as it is. [azure.md §9]
+//! Which actions a move needs is the coordinator's table ([`Rights`]), of which `vipfence azure role`
+//! makes a role as well.
 
-use serde_json::Value;
-use vipfence_coordinator_core::NicDocument;
-use vipfence_types::{Finding, NicId};
+use vipfence_coordinator_core::Rights;
+use vipfence_types::Finding;
 
 use super::super::{
     check::Check,
-    facts::{Facts, Permission, Seen},
+    facts::{Facts, NicFacts, Permission, Seen},
 };
 
-/// An action on a scope that a move needs.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(in super::super) struct Need {
-    pub(in super::super) scope: String,
-    pub(in super::super) action: &'static str,
-}
-
-/// Where in an ipConfiguration other resources are named, and what joining them is called.
-const LINKS: [(&str, &str); 6] = [
-    ("subnet", "Microsoft.Network/virtualNetworks/subnets/join/action"),
-    ("publicIPAddress", "Microsoft.Network/publicIPAddresses/join/action"),
-    (
-        "applicationSecurityGroups",
-        "Microsoft.Network/applicationSecurityGroups/joinIpConfiguration/action",
-    ),
-    (
-        "loadBalancerBackendAddressPools",
-        "Microsoft.Network/loadBalancers/backendAddressPools/join/action",
-    ),
-    ("loadBalancerInboundNatRules", "Microsoft.Network/loadBalancers/inboundNatRules/join/action"),
-    (
-        "applicationGatewayBackendAddressPools",
-        "Microsoft.Network/applicationGateways/backendAddressPools/join/action",
-    ),
-];
-const SECURITY_GROUP: &str = "Microsoft.Network/networkSecurityGroups/join/action";
-
-/// What reading and writing this NIC needs.
-pub(in super::super) fn needed(nic: &NicId, document: &NicDocument) -> Vec<Need> {
-    let need = |scope: &str, action| Need { scope: scope.to_owned(), action };
-    let mut needs = vec![
-        need(nic.as_str(), "Microsoft.Network/networkInterfaces/read"),
-        need(nic.as_str(), "Microsoft.Network/networkInterfaces/write"),
-    ];
-    let properties = &document.value()["properties"];
-    needs.extend(ids(&properties["networkSecurityGroup"]).map(|id| need(id, SECURITY_GROUP)));
-    for config in properties["ipConfigurations"].as_array().into_iter().flatten() {
-        for (field, action) in LINKS {
-            needs.extend(ids(&config["properties"][field]).map(|id| need(id, action)));
-        }
-    }
-    needs.sort();
-    needs.dedup_by(|a, b| a.action == b.action && a.scope.eq_ignore_ascii_case(&b.scope));
-    needs
-}
-
-/// The ids of one reference or of a list of them.
-fn ids(value: &Value) -> impl Iterator<Item = &str> {
-    let list = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
-    list.iter().filter_map(|entry| entry["id"].as_str())
+/// What the NICs that were read need.
+pub(in super::super) fn needed<'a>(nics: impl Iterator<Item = &'a NicFacts>) -> Rights {
+    let documents = nics.filter_map(|nic| Some(nic.document.yes()?.value()));
+    Rights::of([], documents)
 }
 
 pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
-    let documents = facts.nics.iter().filter_map(|nic| Some((&nic.id, nic.document.yes()?)));
-    let mut needs: Vec<Need> = documents.flat_map(|(id, document)| needed(id, document)).collect();
-    needs.sort();
-    needs.dedup();
+    let rights = needed(facts.nics.iter());
     let mut findings = Vec::new();
     let mut unreadable = None;
-    for need in needs {
-        match facts.rights.get(&need.scope.to_ascii_lowercase()) {
-            Some(Seen::Yes(permissions)) if allows(permissions, need.action) => {}
+    for (scope, action) in rights.needs() {
+        match facts.rights.get(&scope.to_ascii_lowercase()) {
+            Some(Seen::Yes(permissions)) if allows(permissions, action) => {}
             Some(Seen::Yes(_)) => findings.push(Check::RightMissing.finds(
-                &need.scope,
-                format!("the identity of this node may not {} there", need.action),
+                scope,
+                format!("the identity of this node may not {action} there"),
                 "assign the role that `vipfence azure role` prints, or Network Contributor, at that \
                  scope; a new role may take a day to reach a running VM",
             )),
@@ -89,7 +39,7 @@ pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
         findings.push(Check::RightsUnreadable.finds(
             &facts.arm,
             format!("what the identity may do could not be seen: {told}"),
-            "add Microsoft.Authorization/permissions/read to the role, or move a VIP as a rehearsal",
+            "use the role that `vipfence azure role --doctor` prints, or move a VIP as a rehearsal",
         ));
     }
     findings
