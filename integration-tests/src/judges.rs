@@ -2,20 +2,21 @@
 //! Azure is a fault of the simulator.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
+use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::AzureSim;
+use crate::{AzureSim, Process};
 
 const HOW_TO_GET_THEM: &str = "the real az and the real azure-mgmt-network are not there; they \
     are in Python's package index (400 MB): `python3 -m venv target/ci/judges && \
     target/ci/judges/bin/pip install -r integration-tests/judges/requirements.txt`, or name \
     another such folder in VIPFENCE_JUDGES (.ci/run does it)";
 
-/// Longer than anything that is run here, in seconds.
-const PATIENCE_S: &str = "120";
+/// Longer than anything that is run here.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The virtual environment with both of them.
 #[derive(Clone, Debug)]
@@ -64,10 +65,7 @@ impl Judges {
             ("HTTP_PROXY", "http://127.0.0.1:9".to_owned()),
             ("NO_PROXY", "localhost,127.0.0.1".to_owned()),
         ];
-        JudgeShell {
-            env: env.map(|(name, value)| (name.to_owned(), value)).into(),
-            _config: config,
-        }
+        JudgeShell { env: env.map(|(name, value)| (name.to_owned(), value)).into(), config }
     }
 
     /// The same, with the cloud known to az and logged in with the VM's managed identity.
@@ -87,7 +85,8 @@ impl Judges {
 #[derive(Debug)]
 pub struct JudgeShell {
     env: Vec<(String, String)>,
-    _config: TempDir,
+    /// Its home, too.
+    config: TempDir,
 }
 
 /// How a program ended.
@@ -108,13 +107,19 @@ impl JudgeShell {
     /// If it does not end within two minutes, or of a signal.
     #[must_use]
     pub fn run(&self, words: &[&str]) -> JudgeAnswer {
-        let mut command = Command::new("timeout");
-        command.args(["--kill-after=5", PATIENCE_S]).args(words).env_clear();
-        command.envs(self.env.iter().map(|(name, value)| (name, value)));
-        let output = command.output().expect("there is coreutils");
-        let answer = JudgeAnswer::of(&output);
-        assert_ne!(answer.exit, 124, "{words:?} does not end: {answer:?}");
-        answer
+        // The two streams apart, in files: `Process` sees to it that the program ends with us, but
+        // mixes them.
+        let said = |stream: &str| self.config.path().join(stream);
+        let mut command = Command::new("sh");
+        command.args(["-c", "exec \"$@\" >\"$HOME/out\" 2>\"$HOME/err\"", "sh"]).args(words);
+        command.env_clear().envs(self.env.iter().map(|(name, value)| (name, value)));
+        let status = Process::start(words[0], command).end(PATIENCE);
+        let text = |stream: &str| {
+            let bytes = std::fs::read(said(stream)).expect("the shell makes it");
+            String::from_utf8_lossy(&bytes).trim().to_owned()
+        };
+        let exit = status.code().expect("it ended by itself");
+        JudgeAnswer { exit, out: text("out"), err: text("err") }
     }
 
     /// `az <words>`; what has a space in it stands in single quotes.
@@ -149,12 +154,6 @@ impl JudgeShell {
 }
 
 impl JudgeAnswer {
-    fn of(output: &Output) -> Self {
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
-        let exit = output.status.code().expect("it ended by itself");
-        Self { exit, out: text(&output.stdout), err: text(&output.stderr) }
-    }
-
     /// It went well: what it printed.
     ///
     /// # Panics

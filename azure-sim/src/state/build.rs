@@ -7,7 +7,8 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::attachments::DataPlane;
-use super::config::{ConfigError, IdentityConfig, NicConfig, WorldConfig};
+use super::check::ConfigError;
+use super::config::{IdentityConfig, NicConfig, WorldConfig};
 use super::fault::Faults;
 use super::guid::Guids;
 use super::held::Held;

@@ -4,6 +4,7 @@ mod admin;
 mod attachments;
 mod authorization;
 mod build;
+mod check;
 mod config;
 mod conflict;
 mod dispatch;
@@ -44,9 +45,10 @@ mod write;
 
 pub use admin::{AdminCommand, AdminError, AdminReply, THIRD_PARTY};
 pub use attachments::{AttachmentChange, Attachments};
+pub use check::ConfigError;
 pub use config::{
-    ApplicationConfig, ConfigError, FederationConfig, IdentityConfig, Limits, NicConfig,
-    SubnetConfig, VirtualNetworkConfig, VmConfig, WorldConfig,
+    ApplicationConfig, FederationConfig, IdentityConfig, Limits, NicConfig, SubnetConfig,
+    VirtualNetworkConfig, VmConfig, WorldConfig,
 };
 pub use fault::{Fault, FaultEffect};
 pub use http::{ArmRequest, ArmResponse};

@@ -93,6 +93,20 @@ fn az_shows_why_an_address_cannot_be_had() {
         "Private static IP address 10.5.0.3 falls within reserved IP range of subnet prefix \
          10.5.0.0/24.",
     );
+    set(&stand.azure, &json!({"cleanup_ms": 600_000}));
+    let detach = json!({
+        "command": "third_party_detach", "nic": "n1-nic", "address": "10.5.0.110",
+        "immediate": true,
+    });
+    stand.command(&detach);
+    stand.create_refused(
+        "10.5.0.110",
+        "PrivateIPAddressIsBeingCleanedUp",
+        &format!(
+            "IP configuration {mine}/ipConfigurations/vip is using the private IP address \
+             10.5.0.110 which is being cleaned up."
+        ),
+    );
     let subnet = format!("{GROUP}/providers/{NETWORK}/virtualNetworks/vnet/subnets/subnet");
     let trouble = json!({
         "command": "set_subnet", "virtual_network": "vnet", "subnet": "subnet", "trouble": "failed",
@@ -107,7 +121,7 @@ fn az_shows_why_an_address_cannot_be_had() {
              resource is PutSubnetOperation."
         ),
     );
-    assert_eq!(stand.simulator().writes_after(0).len(), 5);
+    assert_eq!(stand.simulator().writes_after(0).len(), 7, "az tries each once");
 }
 
 #[test]
