@@ -1,5 +1,8 @@
 //! What az shows of Azure's refusals, letter by letter, and how it exits.
 
+use std::thread;
+use std::time::Duration;
+
 use integration_tests::{AzureSim, GROUP, JudgeShell, Simulator, Turn};
 use serde_json::{Value, json};
 
@@ -258,11 +261,9 @@ fn az_shows_operations_that_are_in_the_way_or_fail() {
         "kind": "fail_operation", "code": "InternalServerError", "message": "An error occurred.",
     });
     stand.command(&json!({"command": "add_fault", "fault": {"effect": fails}}));
-    integration_tests::eventually(
-        "the other one is over",
-        std::time::Duration::from_secs(5),
-        || stand.simulator().state()["operations"].as_array().is_some_and(Vec::is_empty),
-    );
+    integration_tests::eventually("the other one is over", Duration::from_secs(5), || {
+        stand.simulator().state()["operations"].as_array().is_some_and(Vec::is_empty)
+    });
     stand.create_refused("10.5.0.110", "InternalServerError", "An error occurred.");
 }
 
@@ -270,18 +271,39 @@ fn az_shows_operations_that_are_in_the_way_or_fail() {
 fn az_shows_tokens_that_do_not_count_and_identities_that_are_not_there() {
     let _turn = Turn::alone();
     let Some(stand) = stand() else { return };
-    for (code, message) in [
-        ("InvalidAuthenticationToken", "The access token is invalid."),
-        (
-            "ExpiredAuthenticationToken",
-            "The access token expiry UTC time '10/9/2025 9:53:20 AM' is earlier than current UTC \
-             time '10/9/2025 9:53:21 AM'.",
-        ),
-    ] {
-        let effect = json!({"kind": "refuse", "status": 401, "code": code, "message": message});
-        stand.command(&json!({"command": "add_fault", "fault": {"method": "*", "effect": effect}}));
-        stand.refused("network nic show -g vipfence -n n1-nic", 1, code, message);
-    }
+    let show = "network nic show -g vipfence -n n1-nic";
+    // The request stands before ARM while its token is revoked.
+    stand.command(
+        &json!({"command": "add_fault", "fault": {"method": "*", "effect": {"kind": "hold"}}}),
+    );
+    let answer = thread::scope(|scope| {
+        let az = scope.spawn(|| stand.shell.az(show));
+        integration_tests::eventually("az asks", Duration::from_secs(60), || {
+            stand.simulator().state()["held"].as_array().is_some_and(|held| !held.is_empty())
+        });
+        stand.command(&json!({"command": "revoke_tokens", "node": "n1"}));
+        stand.command(&json!({"command": "release"}));
+        az.join().expect("az ends")
+    });
+    let invalid = shown("InvalidAuthenticationToken", "The access token is invalid.");
+    assert_eq!((answer.exit, answer.err), (1, invalid));
+
+    // And here until it has expired.
+    set(&stand.azure, &json!({"token_life_s": 1}));
+    stand.command(&json!({"command": "revoke_tokens", "node": "n1"}));
+    let delay = json!({"kind": "delay", "ms": 3_000});
+    stand.command(&json!({"command": "add_fault", "fault": {"method": "*", "effect": delay}}));
+    let answer = stand.shell.az(show);
+    let message = answer.err.lines().find_map(|line| line.strip_prefix("Message: "));
+    let message = message.unwrap_or_else(|| panic!("{answer:?}"));
+    assert_eq!((answer.exit, &answer.err), (1, &shown("ExpiredAuthenticationToken", message)));
+    let parts: Vec<&str> = message.split('\'').collect();
+    let ["The access token expiry UTC time ", then, " is earlier than current UTC time ", now, "."] =
+        parts[..]
+    else {
+        panic!("{message}")
+    };
+    assert_ne!(then, now);
     let nobody = "login --identity --client-id 00000000-0000-4000-8000-000000000000";
     let answer = stand.shell.az(nobody);
     assert_eq!(answer.exit, 1);
