@@ -354,9 +354,9 @@ pub(crate) struct RoleArgs {
     /// One more resource that NICs will refer to, or a resource group or subscription to cover
     #[arg(long = "scope", value_name = "ID")]
     pub(crate) scopes: Vec<String>,
-    /// Also allow what `vipfence doctor` reads: locks, permissions, VMs, limits
+    /// Leave out what only `vipfence doctor` reads: locks, rights, VMs
     #[arg(long)]
-    pub(crate) doctor: bool,
+    pub(crate) no_doctor: bool,
     /// Where to assign it: whole resource groups, or the single resources as they are now
     #[arg(long, value_enum, default_value_t = RoleScope::Groups)]
     pub(crate) assign: RoleScope,

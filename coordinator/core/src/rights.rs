@@ -44,26 +44,6 @@ const NETWORK: &[Right] = &[
     },
 ];
 
-/// Reads of `vipfence doctor`, which tells what it may not see: no move needs them.
-const DOCTOR: &[Right] = &[
-    Right {
-        action: "Microsoft.Authorization/permissions/read",
-        why: "`doctor` looks what the identity may do",
-    },
-    Right {
-        action: "Microsoft.Authorization/locks/read",
-        why: "`doctor` looks whether a lock forbids moves",
-    },
-    Right {
-        action: "Microsoft.Compute/virtualMachines/read",
-        why: "`doctor` counts the addresses of a VM over all of its NICs",
-    },
-    Right {
-        action: "Microsoft.Network/locations/usages/read",
-        why: "`doctor` reads the limit of addresses per NIC; without it 256 counts",
-    },
-];
-
 /// In a subscription, where operations are.
 const OPERATIONS: Right = Right {
     action: "Microsoft.Network/locations/operations/read",
@@ -138,17 +118,40 @@ const LINKED: &[(&str, Right)] = &[
     ),
 ];
 
+/// What else `vipfence doctor` reads, on a NIC and on its VM. No move needs it.
+const DOCTOR: &[Right] = &[
+    Right {
+        action: "Microsoft.Authorization/locks/read",
+        why: "`doctor` looks for locks that would refuse a write",
+    },
+    Right {
+        action: "Microsoft.Authorization/permissions/read",
+        why: "`doctor` looks whether these rights are there",
+    },
+    Right {
+        action: "Microsoft.Compute/virtualMachines/read",
+        why: "`doctor` counts the addresses on all NICs of a VM",
+    },
+    Right {
+        action: "Microsoft.Network/locations/usages/read",
+        why: "`doctor` asks for the limit of addresses per NIC, where the role is given for the \
+              subscription; without it the usual one counts",
+    },
+];
+
 /// The rights that a cluster needs on its resources.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rights {
     /// By folded id: the id as written, and the actions needed there.
     resources: BTreeMap<String, (String, BTreeSet<&'static str>)>,
+    /// The VMs of the NICs, by folded id: what only `doctor` reads.
+    vms: BTreeMap<String, String>,
+    /// Whether `doctor` is to see everything.
+    doctor: bool,
     /// Groups and subscriptions to cover besides.
     more: BTreeMap<String, String>,
     /// NICs of which no document was there: what they refer to is not known.
     unread: BTreeSet<NicId>,
-    /// What the doctor reads is wanted too.
-    doctor: bool,
 }
 
 /// An id that is of no resource which a NIC has to do with.
@@ -171,6 +174,9 @@ impl Rights {
                 let _known = rights.add(id);
             }
             rights.add_links(document);
+            let vm = ["/properties/virtualMachine/id", "/virtualMachine/id"];
+            let vm = vm.iter().find_map(|path| document.pointer(path)?.as_str());
+            rights.vms.extend(vm.map(|id| (id.to_ascii_lowercase(), id.to_owned())));
         }
         for nic in nics {
             if rights.resources.contains_key(nic.folded()) {
@@ -180,6 +186,12 @@ impl Rights {
             rights.add_at(nic.as_str(), NIC);
         }
         rights
+    }
+
+    /// The same, and what `vipfence doctor` reads besides.
+    #[must_use]
+    pub fn with_doctor(self) -> Self {
+        Self { doctor: true, ..self }
     }
 
     /// Adds a resource that NICs will refer to, a NIC, or a group or subscription to cover.
@@ -216,12 +228,6 @@ impl Rights {
             None => return Err(UnknownScope(id.to_owned())),
         }
         Ok(())
-    }
-
-    /// With what `vipfence doctor` reads.
-    #[must_use]
-    pub fn with_doctor(self) -> Self {
-        Self { doctor: true, ..self }
     }
 
     /// What a move cannot do without: resource and action.
@@ -266,8 +272,8 @@ impl Rights {
         let all = all.filter(|right| {
             !self.unread.is_empty() || *right == OPERATIONS || needed.contains(right.action)
         });
-        let doctor = DOCTOR.iter().filter(|_| self.doctor);
-        all.chain(doctor.copied()).collect()
+        let doctor = if self.doctor { DOCTOR } else { &[] };
+        all.chain(doctor.iter().copied()).collect()
     }
 
     /// The single resources, as narrow as a role can be assigned.
@@ -275,14 +281,17 @@ impl Rights {
         let all = self.resources.values().map(|(id, _)| id.as_str());
         // What lies below another one is covered by it: subnets by their network.
         let covered = |id: &str| self.resources.values().any(|(other, _)| is_below(id, other));
-        all.filter(move |id| !covered(id)).chain(self.more.values().map(String::as_str))
+        let vms = self.vms.values().filter(|_| self.doctor).map(String::as_str);
+        let more = self.more.values().map(String::as_str);
+        all.filter(move |id| !covered(id)).chain(vms).chain(more)
     }
 
     /// The resource groups of all of them (subscriptions where one was added), each once.
     #[must_use]
     pub fn groups(&self) -> Vec<String> {
         let mut groups: BTreeMap<String, String> = self.more.clone();
-        for (id, _) in self.resources.values() {
+        let vms = self.vms.values().filter(|_| self.doctor);
+        for id in self.resources.values().map(|(id, _)| id).chain(vms) {
             let group: Vec<&str> = id.split('/').take(5).collect();
             let group = group.join("/");
             groups.entry(group.to_ascii_lowercase()).or_insert(group);

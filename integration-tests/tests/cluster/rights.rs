@@ -15,7 +15,7 @@ fn role(answer: &CliAnswer) -> Value {
 fn printed(dev: &Dev) -> Value {
     let config = dev.dir().join("n1/agent.toml");
     let config = config.to_str().expect("a text");
-    role(&dev.cli().run(["azure", "role", "--config", config]))
+    role(&dev.cli().run(["azure", "role", "--no-doctor", "--config", config]))
 }
 
 /// Gives all nodes this role where it is assignable, and nothing else; `None` = everything.

@@ -44,14 +44,14 @@ pub(super) async fn role(session: &mut Session, args: &RoleArgs) -> Result<Exit,
         read.problems.iter().for_each(|problem| session.out.note(problem));
     }
     let mut rights = Rights::of(&nics, &documents);
+    if !args.no_doctor {
+        rights = rights.with_doctor();
+    }
     for scope in &args.scopes {
         let refuse = |error: vipfence_coordinator_core::UnknownScope| {
             Failure::new(Exit::Usage, format!("--scope: {error}"))
         };
         rights.add(scope).map_err(refuse)?;
-    }
-    if args.doctor {
-        rights = rights.with_doctor();
     }
     if rights.nics().next().is_none() {
         let failure = Failure::new(Exit::Refused, "no NIC is known: no node has reported one");

@@ -120,9 +120,9 @@ impl RoleDocument {
         let _ = write!(
             text,
             "Azure's own role \"{ALTERNATIVE}\" at the same scopes will do as well; it allows \
-             everything about networks, to delete NICs among it.\nNew rights count \
-             once all of Azure knows them and a node has a newer token: after minutes, at worst \
-             after a day."
+             everything about networks, to delete NICs among it, but not to read VMs, which \
+             `doctor` asks for.\nNew rights count once all of Azure knows them and a node has a \
+             newer token: after minutes, at worst after a day."
         );
         text
     }

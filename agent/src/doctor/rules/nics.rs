@@ -171,7 +171,7 @@ fn locks(nic: &NicFacts) -> Vec<Finding> {
         Seen::Refused(refusal) => vec![Check::LocksUnreadable.finds(
             id,
             format!("whether a lock forbids changes could not be seen: {}", refusal.told()),
-            "use the role that `vipfence azure role --doctor` prints, or look at `az lock list`",
+            "use the role that `vipfence azure role` prints, or look at `az lock list`",
         )],
         Seen::Silent(why) => vec![Check::LocksUnreadable.finds(
             id,

@@ -39,7 +39,7 @@ pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
         findings.push(Check::RightsUnreadable.finds(
             &facts.arm,
             format!("what the identity may do could not be seen: {told}"),
-            "use the role that `vipfence azure role --doctor` prints, or move a VIP as a rehearsal",
+            "use the role that `vipfence azure role` prints, or move a VIP as a rehearsal",
         ));
     }
     findings

@@ -14,6 +14,11 @@ fn nic(name: &str) -> NicId {
     NicId::new(&id("vms", &format!("networkInterfaces/{name}")))
 }
 
+/// Its VM, in a group of its own.
+fn vm() -> String {
+    format!("{S}/resourceGroups/compute/providers/Microsoft.Compute/virtualMachines/x")
+}
+
 /// A NIC in group `vms` on a subnet in group `net`, with a public address in group `edge`.
 fn document(name: &str) -> Value {
     let config = json!({
@@ -26,7 +31,7 @@ fn document(name: &str) -> Value {
     json!({
         "id": nic(name).as_str(),
         "properties": {
-            "virtualMachine": {"id": format!("{S}/resourceGroups/vms/providers/Microsoft.Compute/virtualMachines/x")},
+            "virtualMachine": {"id": vm()},
             "ipConfigurations": [config],
         },
     })
@@ -108,7 +113,7 @@ fn what_is_not_known_counts_as_everything_and_is_told() {
 
 #[test]
 fn nothing_allows_to_delete_and_no_star_stands_anywhere() {
-    for right in Rights::of(&[nic("a")], []).actions() {
+    for right in Rights::of(&[nic("a")], []).with_doctor().actions() {
         let last = right.action.rsplit('/').next().expect("a word");
         assert!(matches!(last, "read" | "write" | "action"), "{}", right.action);
         assert!(!right.action.contains('*') && !right.why.is_empty());
@@ -128,4 +133,17 @@ fn more_is_covered_if_it_is_a_scope_of_this_kind() {
         assert!(rights.add(bad).is_err(), "{bad}");
     }
     assert!(rights.add(&id("g", "virtualNetworks")).is_err(), "a list is no resource");
+}
+
+#[test]
+fn doctor_reads_more_also_in_the_groups_of_the_vms() {
+    let plain = Rights::of(&[], &[document("a")]);
+    let more = plain.clone().with_doctor();
+    let added = &actions(&more)[actions(&plain).len()..];
+    assert_eq!(added.len(), DOCTOR.len());
+    assert!(added.contains(&"Microsoft.Compute/virtualMachines/read".to_owned()));
+    assert!(added.iter().all(|action| action.ends_with("/read")), "{added:?}");
+    assert!(more.groups().contains(&format!("{S}/resourceGroups/compute")));
+    assert!(more.resources().any(|id| id == vm()));
+    assert_eq!(plain.groups().len(), 3, "nobody else reads a VM");
 }
