@@ -15,6 +15,7 @@
 
 mod az;
 mod errors;
+mod identity;
 mod logins;
 mod peer;
 mod sdk;

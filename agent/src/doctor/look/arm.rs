@@ -69,20 +69,29 @@ impl Arm {
         self.document(vm, COMPUTE).await
     }
 
-    /// The locks on a NIC: its own, its group's, its subscription's.
+    /// The locks on a NIC: its own, its group's, and its subscription's where those may be read.
     pub(super) async fn locks(&self, nic: &NicId) -> Seen<Vec<Lock>> {
+        let [nic, group, subscription] = scopes_of(nic.as_str());
         let mut locks = Vec::new();
-        for scope in scopes_of(nic.as_str()) {
-            let path = format!("{scope}/providers/Microsoft.Authorization/locks?$filter=atScope()");
-            match self.document(&path, LOCKS).await {
-                Seen::Yes(body) => locks.extend(read_locks(&body)),
+        for scope in [nic, group] {
+            match self.locks_at(scope).await {
+                Seen::Yes(here) => locks.extend(here),
                 Seen::Refused(refusal) => return Seen::Refused(refusal),
                 Seen::Silent(why) => return Seen::Silent(why),
             }
         }
+        // Few roles are given for a whole subscription.
+        if let Seen::Yes(here) = self.locks_at(subscription).await {
+            locks.extend(here);
+        }
         locks.sort();
         locks.dedup();
         Seen::Yes(locks)
+    }
+
+    async fn locks_at(&self, scope: &str) -> Seen<Vec<Lock>> {
+        let path = format!("{scope}/providers/Microsoft.Authorization/locks?$filter=atScope()");
+        self.document(&path, LOCKS).await.map(|body| read_locks(&body))
     }
 
     /// What this identity may do at a scope.
@@ -111,9 +120,9 @@ impl Arm {
 }
 
 /// A resource, its group and its subscription.
-fn scopes_of(id: &str) -> Vec<&str> {
+fn scopes_of(id: &str) -> [&str; 3] {
     let end = |n: usize| id.match_indices('/').nth(n).map_or(id.len(), |(at, _)| at);
-    vec![id, &id[..end(4)], &id[..end(2)]]
+    [id, &id[..end(4)], &id[..end(2)]]
 }
 
 fn read_locks(body: &Value) -> Vec<Lock> {

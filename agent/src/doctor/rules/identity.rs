@@ -29,7 +29,6 @@ fn metadata(facts: &Facts) -> Vec<Finding> {
     // Who has a token from elsewhere does not need the metadata service.
     let Some(token) = &facts.token else { return vec![] };
     let imds = &facts.imds;
-    let mut findings = Vec::new();
     match &facts.instance {
         Seen::Yes(_) => {}
         Seen::Silent(why) => {
@@ -41,22 +40,23 @@ fn metadata(facts: &Facts) -> Vec<Finding> {
                  firewall against it, and the route that Azure's DHCP gives",
             )];
         }
-        Seen::Refused(refusal) => findings.push(Check::ImdsError.finds(
-            imds,
-            format!("the instance metadata service answers {}", refusal.told()),
-            "if it lasts longer than a few minutes, the VM's host has a problem: redeploy the VM",
-        )),
+        Seen::Refused(refusal) => {
+            return vec![Check::ImdsError.finds(
+                imds,
+                format!("the instance metadata service answers {}", refusal.told()),
+                "if it lasts longer than a few minutes, the VM's host has a problem: redeploy the VM",
+            )];
+        }
     }
     match token {
-        Seen::Yes(()) => {}
-        Seen::Silent(why) => findings.push(Check::ImdsUnreachable.finds(
+        Seen::Yes(()) => vec![],
+        Seen::Silent(why) => vec![Check::ImdsUnreachable.finds(
             imds,
             format!("the metadata service does not answer to the request for a token: {why}"),
             "try again in a minute; if it lasts, redeploy the VM",
-        )),
-        Seen::Refused(refusal) => findings.push(no_token(facts, refusal)),
+        )],
+        Seen::Refused(refusal) => vec![no_token(facts, refusal)],
     }
-    findings
 }
 
 /// The codes are the same for everything: only the text tells. [azure.md §7]

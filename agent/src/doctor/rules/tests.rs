@@ -33,7 +33,7 @@ fn nic_id() -> NicId {
 fn document(change: impl FnOnce(&mut Value)) -> Seen<NicDocument> {
     let subnet = format!("{GROUP}/Microsoft.Network/virtualNetworks/v/subnets/s");
     let mut value = json!({
-        "etag": "W/\"1\"", "location": "westeurope",
+        "id": nic_id().as_str(), "etag": "W/\"1\"", "location": "westeurope",
         "properties": {
             "provisioningState": "Succeeded",
             "enableIPForwarding": false,
