@@ -151,6 +151,12 @@ pub(crate) struct DoctorArgs {
     /// The same as -o json
     #[arg(long)]
     pub(crate) json: bool,
+    /// A load balancer's frontend that the nodes are to stand behind: its ARM id
+    #[arg(long, value_name = "ID")]
+    pub(crate) load_balancer: Option<String>,
+    /// The port on which the holder is to answer its health probe
+    #[arg(long, value_name = "PORT", requires = "load_balancer")]
+    pub(crate) probe_port: Option<u16>,
     /// Without a cluster: examine this machine, whose agent has this configuration
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,

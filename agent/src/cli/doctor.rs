@@ -3,9 +3,9 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use vipfence_coordinator::api::Examine;
+use vipfence_coordinator::api::{Examine, Frontend};
 use vipfence_proto::v1::{
-    DiagnoseRequest, DiagnoseResponse, Finding, FindingSeverity,
+    DiagnoseRequest, DiagnoseResponse, Finding, FindingSeverity, LoadBalancerCheck,
     cluster_service_client::ClusterServiceClient,
 };
 
@@ -45,6 +45,10 @@ async fn together(session: &mut Session, args: &DoctorArgs) -> Result<DiagnoseRe
     let request = DiagnoseRequest {
         vip: args.vip.clone().unwrap_or_default(),
         this_node_only: args.this_node,
+        load_balancer: args.load_balancer.as_ref().map(|id| LoadBalancerCheck {
+            frontend_id: id.clone(),
+            probe_port: args.probe_port.map_or(0, u32::from),
+        }),
         ..DiagnoseRequest::default()
     };
     let call = async |channel, request| ClusterServiceClient::new(channel).diagnose(request).await;
@@ -63,6 +67,10 @@ async fn alone(config: &Path, args: &DoctorArgs) -> Result<DiagnoseResponse, Fai
     let doctor = Doctor::new(loaded.config, azure, clocks, args.root.clone());
     let ask = Examine {
         addresses: args.address.clone(),
+        frontend: args
+            .load_balancer
+            .as_ref()
+            .map(|id| Frontend { id: id.clone(), probe_port: args.probe_port }),
         members,
         whole_cluster: true,
         ..Examine::default()

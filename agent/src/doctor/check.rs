@@ -67,6 +67,12 @@ checks! {
     AddressIsPrimary = "ADDRESS_IS_PRIMARY", Error;
     AddressTaken = "ADDRESS_TAKEN", Error;
     NoStandby = "NO_STANDBY", Warning;
+    FrontendMissing = "FRONTEND_MISSING", Error;
+    FrontendUnreadable = "FRONTEND_UNREADABLE", Error;
+    FrontendWithoutRule = "FRONTEND_WITHOUT_RULE", Error;
+    FloatingIpOff = "FLOATING_IP_OFF", Error;
+    ProbePortDiffers = "PROBE_PORT_DIFFERS", Error;
+    NicNotInPool = "NIC_NOT_IN_POOL", Error;
     CloudInit = "CLOUD_INIT", Error;
     CloudNetconfig = "CLOUD_NETCONFIG", Error;
     NmCloudSetup = "NM_CLOUD_SETUP", Error;

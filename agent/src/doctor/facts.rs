@@ -6,6 +6,7 @@ use std::{
 };
 
 use serde_json::Value;
+use vipfence_coordinator::api::Frontend;
 use vipfence_coordinator_core::{NicDocument, Prefix};
 use vipfence_types::{NicId, VipName, brief};
 
@@ -103,6 +104,8 @@ pub(crate) struct Facts {
     pub(crate) ahead_of_arm_s: Option<i64>,
     /// The VIPs that this node may hold, and the addresses that were asked about.
     pub(crate) addresses: Vec<AddressFacts>,
+    /// The load balancer's frontend that was asked about.
+    pub(crate) frontend: Option<FrontendFacts>,
     /// The NICs of all members, where this node looks for the holders of addresses.
     pub(crate) members: Vec<(NicId, Seen<NicDocument>)>,
     pub(crate) guest: GuestFacts,
@@ -145,6 +148,13 @@ pub(crate) struct AddressFacts {
     pub(crate) prefixes: Option<Vec<Prefix>>,
     /// Whether Azure says that it is free; none = not asked by this node.
     pub(crate) free: Option<Seen<bool>>,
+}
+
+/// A frontend, and the document of its load balancer.
+#[derive(Clone, Debug)]
+pub(crate) struct FrontendFacts {
+    pub(crate) asked: Frontend,
+    pub(crate) document: Seen<Value>,
 }
 
 /// The guest's own network software and settings.

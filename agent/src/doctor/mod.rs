@@ -18,6 +18,7 @@ mod rules;
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use futures_util::{FutureExt as _, future::BoxFuture};
+use tokio::sync::Mutex;
 use vipfence_coordinator::{
     api::{Examine, Examiner},
     azure::Azure,
@@ -40,6 +41,8 @@ pub(crate) struct Doctor {
     azure: Azure,
     clocks: Arc<dyn ClockSource>,
     root: PathBuf,
+    /// One look at a time: each costs Azure some dozens of reads.
+    turn: Mutex<()>,
 }
 
 impl Doctor {
@@ -50,10 +53,11 @@ impl Doctor {
         clocks: Arc<dyn ClockSource>,
         root: PathBuf,
     ) -> Self {
-        Self { config, azure, clocks, root }
+        Self { config, azure, clocks, root, turn: Mutex::new(()) }
     }
 
     pub(crate) async fn examine(&self, ask: &Examine) -> Examined {
+        let _turn = self.turn.lock().await;
         let now = self.clocks.now();
         let looking =
             Looking { config: &self.config, azure: self.azure.clone(), root: &self.root, now, ask };

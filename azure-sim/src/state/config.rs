@@ -41,6 +41,8 @@ pub struct WorldConfig {
     pub applications: Vec<ApplicationConfig>,
     /// Network interfaces.
     pub nics: Vec<NicConfig>,
+    /// Documents of load balancers, each with its full `id`: they are only read.
+    pub load_balancers: Vec<Value>,
     /// Behaviour; can be changed later. In a file, `"profile": "classic"` beside other fields says
     /// whose values the fields that are not named have.
     #[serde(deserialize_with = "Settings::of_world")]
@@ -279,6 +281,7 @@ impl Default for WorldConfig {
             identities: Vec::new(),
             applications: Vec::new(),
             nics: Vec::new(),
+            load_balancers: Vec::new(),
             settings: Settings::default(),
             limits: Limits::default(),
         }

@@ -270,6 +270,10 @@ impl World {
                 let address = asked.target.parameter("ipaddress");
                 self.check_address(site, &network, address, &asked.api_version)
             }
+            InGroup::LoadBalancer(name) => {
+                asked.check_right("Microsoft.Network/loadBalancers/read")?;
+                self.get_load_balancer(site, &name)
+            }
             InGroup::Vms => {
                 asked.check_right("Microsoft.Compute/virtualMachines/read")?;
                 Ok(self.list_vms(asked, Within::Group(site)))

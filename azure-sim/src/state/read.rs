@@ -218,6 +218,21 @@ impl World {
         self.list(asked, vms.map(|vm| self.vm(vm, false)))
     }
 
+    pub(crate) fn get_load_balancer(
+        &self,
+        site: &Site,
+        name: &str,
+    ) -> Result<ArmResponse, ArmError> {
+        let kind = "Microsoft.Network/loadBalancers";
+        let id = format!("{}/providers/{kind}/{name}", site.id());
+        let is_it = |known: &&Value| {
+            known["id"].as_str().is_some_and(|known| known.eq_ignore_ascii_case(&id))
+        };
+        let document = self.config.load_balancers.iter().find(is_it);
+        let missing = || ArmError::resource_not_found(kind, name, &site.group);
+        Ok(ArmResponse::new(200, document.cloned().ok_or_else(missing)?))
+    }
+
     /// `[S]` the shape and the name: armnetwork's example of the usages of a location.
     pub(crate) fn usage(&self) -> Value {
         json!({

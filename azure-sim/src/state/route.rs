@@ -62,6 +62,7 @@ pub(crate) enum InGroup {
     Network(String),
     Subnet(String, String),
     CheckAddress(String),
+    LoadBalancer(String),
     Vms,
     Vm(String),
     Unknown,
@@ -115,7 +116,8 @@ impl Route {
                 | InGroup::Networks
                 | InGroup::Network(_)
                 | InGroup::Subnet(..)
-                | InGroup::CheckAddress(_) => true,
+                | InGroup::CheckAddress(_)
+                | InGroup::LoadBalancer(_) => true,
                 InGroup::Itself
                 | InGroup::NicTags(_)
                 | InGroup::Vms
@@ -191,6 +193,7 @@ fn in_group(rest: &[&str], name: impl Fn(usize) -> String) -> InGroup {
             ["networkinterfaces", _, "ipconfigurations", _] => InGroup::IpConfig(name(7), name(9)),
             ["virtualnetworks"] => InGroup::Networks,
             ["virtualnetworks", _] => InGroup::Network(name(7)),
+            ["loadbalancers", _] => InGroup::LoadBalancer(name(7)),
             ["virtualnetworks", _, "checkipaddressavailability"] => InGroup::CheckAddress(name(7)),
             ["virtualnetworks", _, "subnets", _] => InGroup::Subnet(name(7), name(9)),
             _ => InGroup::Unknown,

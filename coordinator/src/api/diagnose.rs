@@ -28,10 +28,21 @@ pub struct Examine {
     pub vips: Vec<(VipName, VipSpec, bool)>,
     /// Addresses that are to become VIPs.
     pub addresses: Vec<IpAddr>,
+    /// A load balancer's frontend that the nodes are to stand behind.
+    pub frontend: Option<Frontend>,
     /// The NICs of all members.
     pub members: BTreeSet<NicId>,
     /// Also look for who has the addresses: one node is enough for that.
     pub whole_cluster: bool,
+}
+
+/// A frontend of a load balancer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frontend {
+    /// Its ARM id.
+    pub id: String,
+    /// The port of the health probe; none = any.
+    pub probe_port: Option<u16>,
 }
 
 /// Looks at this node, and judges.
@@ -134,6 +145,10 @@ impl Api {
                 })
                 .collect(),
             addresses: vec![],
+            frontend: message.load_balancer.as_ref().map(|check| Frontend {
+                id: check.frontend_id.clone(),
+                probe_port: u16::try_from(check.probe_port).ok().filter(|port| *port > 0),
+            }),
             members: nics.map(|nic| nic.id.clone()).collect(),
             whole_cluster: message.whole_cluster,
         };

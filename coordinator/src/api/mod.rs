@@ -24,7 +24,7 @@ use vipfence_types::{Epoch, NodeId, VipName};
 use crate::{consensus::Consensus, driver::DriverHandle};
 
 pub use convert::diagnosis;
-pub use diagnose::{Examine, Examiner};
+pub use diagnose::{Examine, Examiner, Frontend};
 pub use internal::{BeatError, LeaderLink};
 pub use server::{ServeError, bind, serve, serve_incoming};
 

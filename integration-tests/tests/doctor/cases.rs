@@ -247,6 +247,73 @@ pub(crate) const CASES: &[Case] = &[
         |s| s.addresses = vec!["10.5.0.50".to_owned()],
         &["ADDRESS_TAKEN"],
     ),
+    // A load balancer.
+    error(
+        "the frontend's name is wrong",
+        |s| {
+            s.behind_a_load_balancer();
+            s.frontend.as_mut().unwrap().0.push('2');
+        },
+        &["FRONTEND_MISSING"],
+    ),
+    error(
+        "there is no such load balancer",
+        |s| {
+            s.behind_a_load_balancer();
+            s.world["load_balancers"] = json!([]);
+        },
+        &["FRONTEND_MISSING"],
+    ),
+    error(
+        "no rule uses the frontend",
+        |s| {
+            s.behind_a_load_balancer();
+            s.rule()["frontendIPConfiguration"] = json!({"id": "/another"});
+        },
+        &["FRONTEND_WITHOUT_RULE"],
+    ),
+    error(
+        "floating IP is off",
+        |s| {
+            s.behind_a_load_balancer();
+            s.rule()["enableFloatingIP"] = json!(false);
+        },
+        &["FLOATING_IP_OFF"],
+    ),
+    error(
+        "the probe asks another port",
+        |s| {
+            s.behind_a_load_balancer();
+            s.frontend.as_mut().unwrap().1 = 62_000;
+        },
+        &["PROBE_PORT_DIFFERS"],
+    ),
+    error(
+        "the rule has no probe",
+        |s| {
+            s.behind_a_load_balancer();
+            s.rule()["probe"] = json!(null);
+        },
+        &["PROBE_PORT_DIFFERS"],
+    ),
+    error(
+        "the NIC is not in the pool",
+        |s| {
+            s.behind_a_load_balancer();
+            s.world["nics"][0]["ip_config_properties"] = json!({});
+        },
+        &["NIC_NOT_IN_POOL"],
+    ),
+    error(
+        "the load balancer may not be read",
+        |s| {
+            s.behind_a_load_balancer();
+            let mut actions = ALL.to_vec();
+            actions.push("Microsoft.Network/loadBalancers/backendAddressPools/join/action");
+            s.only(&actions);
+        },
+        &["FRONTEND_UNREADABLE"],
+    ),
     // The guest.
     error(
         "cloud-init adds secondary addresses",

@@ -21,8 +21,12 @@ use setup::Setup;
 
 #[test]
 fn of_a_good_set_up_nothing_is_said() {
-    let seen = Setup::good().diagnose();
-    assert_eq!((seen.checks, seen.exit), (vec![], 0), "{}", seen.output);
+    let mut balanced = Setup::good();
+    balanced.behind_a_load_balancer();
+    for good in [Setup::good(), balanced] {
+        let seen = good.diagnose();
+        assert_eq!((seen.checks, seen.exit), (vec![], 0), "{}", seen.output);
+    }
 }
 
 #[test]

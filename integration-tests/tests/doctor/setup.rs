@@ -25,6 +25,8 @@ pub(crate) struct Setup {
     pub(crate) commands: Vec<Value>,
     /// Addresses that are to become VIPs.
     pub(crate) addresses: Vec<String>,
+    /// A frontend of a load balancer and the port of its probe.
+    pub(crate) frontend: Option<(String, u16)>,
     /// The NICs of the agent's file.
     pub(crate) nics: Vec<String>,
     /// Further lines of the section `[azure]`.
@@ -92,6 +94,7 @@ impl Setup {
             }),
             commands: vec![],
             addresses: vec!["10.5.0.110".to_owned()],
+            frontend: None,
             nics: vec![nic("n1-nic")],
             azure_lines: String::new(),
             arm: None,
@@ -119,6 +122,31 @@ impl Setup {
         let (deaf, address) = Deaf::new();
         self.peers[1] = address.to_string();
         self._deaf = Some(deaf);
+    }
+
+    /// A load balancer in front of n1, whose probe asks port 61000, is asked about.
+    pub(crate) fn behind_a_load_balancer(&mut self) {
+        let id = format!("{GROUP}/providers/Microsoft.Network/loadBalancers/lb");
+        let part = |kind: &str| json!({"id": format!("{id}/{kind}/one"), "name": "one"});
+        let (mut rule, mut probe) = (part("loadBalancingRules"), part("probes"));
+        probe["properties"] = json!({"protocol": "Tcp", "port": 61_000});
+        rule["properties"] = json!({
+            "frontendIPConfiguration": part("frontendIPConfigurations"),
+            "backendAddressPool": part("backendAddressPools"),
+            "probe": part("probes"), "enableFloatingIP": true,
+        });
+        self.world["load_balancers"] = json!([{"id": id, "name": "lb", "properties": {
+            "frontendIPConfigurations": [part("frontendIPConfigurations")],
+            "loadBalancingRules": [rule], "probes": [probe],
+        }}]);
+        let pools = json!({"loadBalancerBackendAddressPools": [part("backendAddressPools")]});
+        self.world["nics"][0]["ip_config_properties"] = json!({"ipconfig1": pools});
+        self.frontend = Some((format!("{id}/frontendIPConfigurations/one"), 61_000));
+    }
+
+    /// The load balancer's only rule.
+    pub(crate) fn rule(&mut self) -> &mut Value {
+        &mut self.world["load_balancers"][0]["properties"]["loadBalancingRules"][0]["properties"]
     }
 
     /// The machine's root.
@@ -157,7 +185,7 @@ impl Setup {
         }
         let file = self.folder.path().join("agent.toml");
         fs::write(&file, self.agent_file(&azure)).unwrap();
-        run(&file, &self.root(), &self.addresses)
+        run(&file, &self.root(), self)
     }
 
     fn agent_file(&self, azure: &AzureSim) -> String {
@@ -187,11 +215,14 @@ fn a_nic(name: &str, vm: Option<&str>, address: &str) -> Value {
     })
 }
 
-fn run(file: &Path, root: &Path, addresses: &[String]) -> Diagnosis {
+fn run(file: &Path, root: &Path, setup: &Setup) -> Diagnosis {
     let mut command = Command::new(&Binaries::get().vipfence);
     command.args(["doctor", "--json", "--config"]).arg(file).arg("--root").arg(root);
-    for address in addresses {
+    for address in &setup.addresses {
         command.args(["--address", address]);
+    }
+    if let Some((id, port)) = &setup.frontend {
+        command.args(["--load-balancer", id, "--probe-port", &port.to_string()]);
     }
     command.env("NO_COLOR", "1");
     let (status, output) = Process::start("doctor", command).end_with_output(ENDS_WITHIN);

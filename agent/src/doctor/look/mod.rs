@@ -21,7 +21,7 @@ use vipfence_coordinator_core::{NicDocument, NodeRecord, prefixes_of, virtual_ne
 use vipfence_types::{Clocks, NicId, VipName};
 
 use super::{
-    facts::{AddressFacts, Facts, NicFacts, PeerFacts, Seen},
+    facts::{AddressFacts, Facts, FrontendFacts, NicFacts, PeerFacts, Seen},
     rules::rights,
 };
 use crate::config::NodeConfig;
@@ -60,12 +60,13 @@ impl Looking<'_> {
         let (nics, ahead_of_arm_s) = self.nics(&arm).await;
         let documents: Vec<&NicDocument> =
             nics.iter().filter_map(|nic| nic.document.yes()).collect();
-        let (networks, rights, vm_addresses, limit, members) = tokio::join!(
+        let (networks, rights, vm_addresses, limit, members, frontend) = tokio::join!(
             networks(&arm, &documents),
             all_rights(&arm, &nics),
             vm_addresses(&arm, &documents),
             limit(&arm, &nics),
             self.members(&arm),
+            self.frontend(&arm),
         );
         let addresses = self.addresses(&arm, &nics, &networks).await;
         Facts {
@@ -86,6 +87,7 @@ impl Looking<'_> {
             limit,
             ahead_of_arm_s,
             addresses,
+            frontend,
             members,
             nics,
             guest: guest::look(self.root),
@@ -112,6 +114,14 @@ impl Looking<'_> {
         }
         let members = self.ask.members.iter().take(MAX_MEMBERS);
         join_all(members.map(async |nic| (nic.clone(), arm.nic(nic).await.0))).await
+    }
+
+    async fn frontend(&self, arm: &Arm) -> Option<FrontendFacts> {
+        let asked = self.ask.frontend.clone()?;
+        let at = asked.id.to_ascii_lowercase().find("/frontendipconfigurations/");
+        let balancer = asked.id.get(..at.unwrap_or(asked.id.len())).unwrap_or_default();
+        let document = arm.network(balancer).await;
+        Some(FrontendFacts { asked, document })
     }
 
     async fn addresses(

@@ -1,6 +1,7 @@
 //! What the facts mean. Pure: the same facts give the same findings, in the same order.
 
 mod addresses;
+mod balancer;
 mod cluster;
 mod guest;
 mod identity;
@@ -20,6 +21,7 @@ pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
     findings.extend(nics::judge(facts));
     findings.extend(rights::judge(facts));
     findings.extend(addresses::judge(facts));
+    findings.extend(balancer::judge(facts));
     findings.extend(guest::judge(facts));
     findings
 }

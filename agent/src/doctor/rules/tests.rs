@@ -84,6 +84,7 @@ fn good() -> Facts {
             prefixes: Some(vec![Prefix::parse("10.5.0.0/24").expect("a prefix")]),
             free: Some(Seen::Yes(true)),
         }],
+        frontend: None,
         members: vec![],
         guest: GuestFacts {
             nonlocal_bind: Some(true),

@@ -188,3 +188,15 @@ fn az_finds_the_subscription_and_the_endpoints() {
     assert_eq!(endpoints["resourceManager"], "http://127.0.0.1:8600");
     assert!(endpoints["authentication"].is_object() && endpoints["suffixes"].is_object());
 }
+
+#[test]
+fn a_load_balancer_is_served_as_the_world_has_it() {
+    let mut config = WorldConfig::nodes(1);
+    let id = format!("{}/providers/Microsoft.Network/loadBalancers/lb", config.resource_group_id());
+    config.load_balancers = vec![json!({"id": id, "name": "lb", "properties": {"probes": []}})];
+    let mut bench = Bench::of(config);
+    let answer = bench.ask(ArmRequest::new("GET", format!("{}?{API}", id.to_uppercase())));
+    assert_eq!((answer.status, answer.body.expect("a body")["name"].clone()), (200, json!("lb")));
+    let other = bench.ask(ArmRequest::new("GET", format!("{id}2?{API}")));
+    assert_eq!(other.status, 404);
+}
