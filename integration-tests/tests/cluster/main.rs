@@ -20,3 +20,4 @@ mod requests;
 mod rights;
 mod storm;
 mod surface;
+mod tokens;
