@@ -94,8 +94,19 @@ pub struct MovePlan {
     pub phases: Vec<Phase>,
     /// The NIC writes that it would make.
     pub writes: Vec<PlannedWrite>,
-    /// The median of the last moves of this VIP; none = there is no history.
-    pub expected: Option<Duration>,
+    /// How long it will probably take.
+    pub expected: Estimate,
+}
+
+/// How long a move will probably take.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Estimate {
+    /// So long.
+    pub takes: Duration,
+    /// Of how many completed moves of the same kind it is the median; 0 = there are none.
+    pub moves: usize,
+    /// How it is known, for people.
+    pub basis: String,
 }
 
 /// One NIC write of a plan.

@@ -20,6 +20,7 @@
 //! this term and with state applied up to its read index.
 
 mod asks;
+mod estimate;
 mod inputs;
 mod reach;
 mod rounds;

@@ -15,7 +15,7 @@ mod rights;
 mod survey;
 mod voice;
 
-pub use ask::{Ask, AskError, MovePlan, PlannedWrite, Reply};
+pub use ask::{Ask, AskError, Estimate, MovePlan, PlannedWrite, Reply};
 pub use coordinator::{
     AskId, BeatId, Confirmed, Coordinator, Effect, Input, ProposalId, ProposeFault, RoundId, Setup,
 };

@@ -367,7 +367,9 @@ pub(super) fn plan_message(vip: &VipName, plan: &MovePlan) -> v1::Move {
         plan: Some(v1::MovePlan {
             phases: plan.phases.iter().map(|phase| phase_message(*phase).into()).collect(),
             writes: writes.collect(),
-            expected_duration: plan.expected.map(duration),
+            expected_duration: Some(duration(plan.expected.takes)),
+            expected_from_moves: u32::try_from(plan.expected.moves).unwrap_or(u32::MAX),
+            expected_basis: plan.expected.basis.clone(),
         }),
         ..v1::Move::default()
     }

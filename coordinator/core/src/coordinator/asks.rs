@@ -4,13 +4,17 @@ use std::sync::Arc;
 
 use vipfence_types::{Mutation, NicId, NodeId, VipName, VipSpec};
 
-use super::{AskId, Coordinator, Effect, Purpose, refuse, was_asked};
+use super::{
+    AskId, Coordinator, Effect, Purpose,
+    estimate::{estimate, is_quiet},
+    refuse, was_asked,
+};
 use crate::{
     ask::{Ask, AskError, MovePlan, PlannedWrite, Reply},
     nic::{Edit, HttpId, HttpRequest, HttpResult, budget::Class},
     registry::{
         Applied, AzureTrack, Body, COMMAND_FORMAT, Cause, Command, Expect, Intent, OperationKind,
-        Outcome, Phase, Refused, Request, VipRecord,
+        Phase, Refused, Request, VipRecord,
     },
     survey::Survey,
 };
@@ -251,18 +255,14 @@ impl Coordinator {
             };
             writes.extend(self.planned(&place.nic, OperationKind::Attach, &edit).map_err(failed)?);
         }
-        let moves = self.state.logs.get(&vip).map(|log| &log.moves);
-        let mut took: Vec<u64> = moves
-            .into_iter()
-            .flatten()
-            .filter(|m| m.outcome == Some(Outcome::Done) && m.from_node.is_some())
-            .filter_map(|m| m.ended_ms.map(|end| end.saturating_sub(m.started_ms)))
-            .collect();
-        took.sort_unstable();
-        let median = took.get(took.len() / 2).copied();
+        let view = self.mover.view(self.now, &self.state);
+        let holder = record.holder().and_then(|holder| view.get(holder));
+        let expected = estimate(&self.state, record, to, holder, &writes);
         let stays = record.holder() == Some(to);
         let phases = if stays && writes.is_empty() {
             vec![Phase::Held]
+        } else if holder.is_some_and(is_quiet) && !stays {
+            vec![Phase::Planned, Phase::Expiring, Phase::Detaching, Phase::Attaching, Phase::Held]
         } else if record.spec.release == vipfence_types::Release::Early {
             vec![Phase::Planned, Phase::Releasing, Phase::Detaching, Phase::Attaching, Phase::Held]
         } else {
@@ -273,7 +273,7 @@ impl Coordinator {
             to_node: to.clone(),
             phases,
             writes,
-            expected: median.map(core::time::Duration::from_millis),
+            expected,
         })
     }
 

@@ -324,6 +324,29 @@ fn a_dry_run_of_a_move_to_the_holder_writes_nothing() {
 }
 
 #[test]
+fn a_dry_run_says_how_long_it_will_take_and_how_that_is_known() {
+    let mut bench = Bench::held_by_a();
+    let plan = |bench: &mut Bench, to| {
+        let id = bench.ask(move_ask(Some(to), true));
+        let Ok(Reply::Plan(plan)) = bench.reply(id) else { panic!("no plan") };
+        plan
+    };
+    let first = plan(&mut bench, "b").expected;
+    assert!(first.basis.starts_with("no history: 2 Azure operations of "), "{first:?}");
+    assert!(first.basis.ends_with(", as the last one took here"), "{first:?}");
+    bench.move_to("b");
+    assert!(bench.run_until(secs(20), |b| b.is_held_by("b")), "{}", bench.story());
+    bench.run(secs(5));
+    let second = plan(&mut bench, "a").expected;
+    assert_eq!((second.moves, second.basis.as_str()), (1, "the last switchover of demo"));
+    bench.agent("b").connected = false;
+    bench.run(secs(2));
+    let third = plan(&mut bench, "a");
+    assert!(third.phases.contains(&Phase::Expiring), "{third:?}");
+    assert!(third.expected.basis.starts_with("no history: failover_after (3.0 s) and "));
+}
+
+#[test]
 fn a_dry_run_is_refused_where_the_move_would_be() {
     for (intent, expected) in [
         (Intent::Disabled, Refused::VipDisabled(demo())),
