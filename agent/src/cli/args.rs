@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 #[cfg(feature = "dev")]
 use vipfence_types::Profile;
 
-use super::{parse, target::Target};
+use super::{parse, rehearse::RehearseArgs, target::Target};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -132,7 +132,8 @@ pub(crate) enum ClientCommand {
     History(HistoryArgs),
     /// Make the leader stop leading; VIPs do not move
     StepDown,
-    /// Look for what would go wrong in a failover: every node, Azure, rights, guests; changes nothing
+    /// Look for what would go wrong in a failover: every node, Azure, rights, guests; changes nothing,
+    /// unless --rehearse asks for a move there and back
     Doctor(DoctorArgs),
     /// What the nodes need in Azure
     #[command(subcommand)]
@@ -166,6 +167,9 @@ pub(crate) struct DoctorArgs {
     /// Where the files of the machine are: the folder of an image that does not run
     #[arg(long, value_name = "DIR", default_value = "/", requires = "config")]
     pub(crate) root: PathBuf,
+    /// Whether to move a VIP there and back.
+    #[command(flatten)]
+    pub(crate) rehearsal: RehearseArgs,
 }
 
 /// `vipfence move`.

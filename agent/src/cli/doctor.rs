@@ -1,5 +1,6 @@
 //! `vipfence doctor`: what would go wrong in a failover, with remedies; by the cluster's nodes, or,
-//! with `--config`, by this process on a node whose agent need not run.
+//! with `--config`, by this process on a node whose agent need not run. With `--rehearse` it is
+//! followed by a move there and back.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -10,7 +11,13 @@ use vipfence_proto::v1::{
 };
 
 use super::{
-    Session, args::DoctorArgs, exit::Exit, failure::Failure, link::Repeat, output::Paint,
+    Session,
+    args::DoctorArgs,
+    exit::Exit,
+    failure::Failure,
+    link::{Link, Repeat},
+    output::Paint,
+    rehearse,
     table::one_line,
 };
 use crate::{
@@ -25,6 +32,9 @@ const WITHIN: Duration = Duration::from_secs(60);
 pub(super) async fn run(session: &mut Session, args: &DoctorArgs) -> Result<Exit, Failure> {
     if args.json {
         session.out.set_json();
+    }
+    if let Some(vip) = &args.rehearsal.rehearse {
+        return Box::pin(rehearse::run(session, vip, &args.rehearsal)).await;
     }
     let answer = match &args.config {
         Some(config) => alone(config, args).await?,
@@ -51,8 +61,16 @@ async fn together(session: &mut Session, args: &DoctorArgs) -> Result<DiagnoseRe
         }),
         ..DiagnoseRequest::default()
     };
+    ask(&mut session.link, &request).await
+}
+
+/// Asks a node, which asks the others.
+pub(super) async fn ask(
+    link: &mut Link,
+    request: &DiagnoseRequest,
+) -> Result<DiagnoseResponse, Failure> {
     let call = async |channel, request| ClusterServiceClient::new(channel).diagnose(request).await;
-    Ok(session.link.call_with(&request, Repeat::Safe, WITHIN, call).await?)
+    Ok(link.call_with(request, Repeat::Safe, WITHIN, call).await?)
 }
 
 /// By this process, with the file of the node.
@@ -81,7 +99,7 @@ async fn alone(config: &Path, args: &DoctorArgs) -> Result<DiagnoseResponse, Fai
 }
 
 /// All findings with their nodes; those of the comparison have none.
-fn all(answer: &DiagnoseResponse) -> impl Iterator<Item = (&str, &Finding)> {
+pub(super) fn all(answer: &DiagnoseResponse) -> impl Iterator<Item = (&str, &Finding)> {
     let of_nodes = answer
         .nodes
         .iter()
@@ -89,7 +107,8 @@ fn all(answer: &DiagnoseResponse) -> impl Iterator<Item = (&str, &Finding)> {
     of_nodes.chain(answer.findings.iter().map(|finding| ("", finding)))
 }
 
-fn print(session: &mut Session, answer: &DiagnoseResponse) {
+/// Prints it for people.
+pub(super) fn print(session: &mut Session, answer: &DiagnoseResponse) {
     let told = told(answer);
     for (finding, nodes) in &told {
         let (word, paint) = word(finding.severity());

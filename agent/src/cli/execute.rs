@@ -62,6 +62,14 @@ enum Cut<T> {
     TimedOut(Duration),
 }
 
+/// Why an order was not followed to its end.
+#[derive(Debug)]
+pub(super) struct GivenUp {
+    pub(super) failure: Failure,
+    /// The move as last seen; it goes on.
+    last: Option<Box<Move>>,
+}
+
 /// Sends an order until it is acknowledged and, unless told not to wait, follows its move until
 /// that has ended. Returns the acknowledgement and the move as last seen.
 pub(super) async fn carry_out<A>(
@@ -70,6 +78,26 @@ pub(super) async fn carry_out<A>(
     send: impl AsyncFn(&mut Link) -> Result<A, CallError>,
     started: impl Fn(&A) -> Option<Move>,
 ) -> Result<(A, Option<Move>), Failure> {
+    let GivenUp { failure, last } = match pursue(session, order, send, started).await {
+        Ok(done) => return Ok(done),
+        Err(given_up) => given_up,
+    };
+    if let Some(last) = last
+        && session.out.is_json()
+    {
+        // Whoever reads JSON needs the id of the move that goes on.
+        session.out.json(&*last);
+    }
+    Err(failure)
+}
+
+/// The same, with nothing printed of a move that was given up.
+pub(super) async fn pursue<A>(
+    session: &mut Session,
+    order: &Order<'_>,
+    send: impl AsyncFn(&mut Link) -> Result<A, CallError>,
+    started: impl Fn(&A) -> Option<Move>,
+) -> Result<(A, Option<Move>), GivenUp> {
     let mut course = Course::default();
     let Session { link, out, interrupt } = session;
     let work = async {
@@ -100,13 +128,7 @@ pub(super) async fn carry_out<A>(
             given_up(order, &course, Exit::TimedOut, &message)
         }
     };
-    if let Some(last) = &course.last
-        && session.out.is_json()
-    {
-        // Whoever reads JSON needs the id of the move that goes on.
-        session.out.json(last);
-    }
-    Err(failure)
+    Err(GivenUp { failure, last: course.last.map(Box::new) })
 }
 
 /// Prints how a move stands or ended, and tells success from failure.

@@ -19,6 +19,7 @@ mod moving;
 mod output;
 mod parse;
 mod progress;
+mod rehearse;
 mod status;
 mod table;
 mod target;

@@ -102,6 +102,11 @@ impl Output {
         self.document(json::compact(message));
     }
 
+    /// Prints what is no answer of the API as JSON over several lines.
+    pub(super) fn json_of(&mut self, value: &impl serde::Serialize) {
+        self.document(serde_json::to_string_pretty(value).map_err(json::JsonError::Write));
+    }
+
     fn document(&mut self, text: Result<String, json::JsonError>) {
         match text {
             Ok(text) => self.write(&text),

@@ -16,6 +16,7 @@ mod comeback;
 mod contract;
 mod failover;
 mod refusals;
+mod rehearsal;
 mod requests;
 mod rights;
 mod storm;

@@ -90,3 +90,15 @@ fn dev_has_the_defaults_of_the_design() {
     assert!(parsed("vipfence dev --keep").is_err(), "--keep needs --dir");
     assert!(parsed("vipfence dev --nodes 0").is_err());
 }
+
+#[test]
+fn what_belongs_to_a_rehearsal_is_refused_without_one() {
+    for more in ["--to n2", "--port 80", "--client h:1", "--nodes-probe h:1", "--force"] {
+        assert!(parsed(&format!("vipfence doctor {more}")).is_err(), "{more}");
+        let line = format!("vipfence doctor --rehearse demo {more}");
+        assert!(parsed(&line).is_ok(), "{more}");
+    }
+    for other in ["--vip demo", "--this-node", "--config f"] {
+        assert!(parsed(&format!("vipfence doctor --rehearse demo {other}")).is_err(), "{other}");
+    }
+}

@@ -34,7 +34,11 @@ pub(super) async fn typed(line: &str, endpoints: &[Target]) -> Ended {
     typed_and_interrupted(line, endpoints, false).await
 }
 
-async fn typed_and_interrupted(line: &str, endpoints: &[Target], interrupted: bool) -> Ended {
+pub(super) async fn typed_and_interrupted(
+    line: &str,
+    endpoints: &[Target],
+    interrupted: bool,
+) -> Ended {
     let cli = Cli::try_parse_from(line.split_whitespace()).expect("valid arguments");
     let Command::Client(command) = cli.command else { panic!("not a client command") };
     let (out, written, notes) = output(cli.options.output);
@@ -320,7 +324,7 @@ async fn stepping_down_is_asked_elsewhere_only_where_nothing_was_done() {
     assert_eq!(b.script().step_downs.len(), 1, "asked for twice");
 }
 
-fn finding(check: &str, severity: FindingSeverity) -> Finding {
+pub(super) fn finding(check: &str, severity: FindingSeverity) -> Finding {
     Finding {
         check: check.to_owned(),
         severity: severity.into(),

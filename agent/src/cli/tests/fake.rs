@@ -37,6 +37,8 @@ pub(super) struct Script {
     pub(super) vips: Vec<v1::Vip>,
     /// The requests of `MoveVip` and `DeleteVip` that came: their request ids.
     pub(super) request_ids: Vec<String>,
+    /// The requests of `MoveVip` that came.
+    pub(super) asked: Vec<v1::MoveVipRequest>,
     pub(super) created: Vec<v1::CreateVipRequest>,
     /// Every stream of `WatchVips`: what comes, before it breaks.
     pub(super) changes: VecDeque<Result<Vec<v1::WatchVipsResponse>, Status>>,
@@ -45,6 +47,8 @@ pub(super) struct Script {
     pub(super) events: Vec<v1::Event>,
     pub(super) step_downs: VecDeque<Result<v1::StepDownResponse, Status>>,
     pub(super) diagnosis: v1::DiagnoseResponse,
+    /// What is answered to the question whether the nodes reach an address.
+    pub(super) reaches: VecDeque<v1::DiagnoseResponse>,
 }
 
 /// The node.
@@ -133,7 +137,9 @@ impl VipService for Fake {
         &self,
         request: Request<v1::MoveVipRequest>,
     ) -> Result<Response<Move>, Status> {
-        self.next_move(request.into_inner().request_id)
+        let request = request.into_inner();
+        self.script().asked.push(request.clone());
+        self.next_move(request.request_id)
     }
     async fn get_move(&self, _: Request<v1::GetMoveRequest>) -> Result<Response<Move>, Status> {
         unused()
@@ -210,8 +216,13 @@ impl ClusterService for Fake {
     }
     async fn diagnose(
         &self,
-        _: Request<v1::DiagnoseRequest>,
+        request: Request<v1::DiagnoseRequest>,
     ) -> Result<Response<v1::DiagnoseResponse>, Status> {
-        Ok(Response::new(self.script().diagnosis.clone()))
+        let mut script = self.script();
+        if request.into_inner().reach.is_empty() {
+            return Ok(Response::new(script.diagnosis.clone()));
+        }
+        let next = script.reaches.pop_front();
+        next.map(Response::new).ok_or_else(|| Status::internal("asked once too often"))
     }
 }

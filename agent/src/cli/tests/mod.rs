@@ -4,6 +4,7 @@ mod arguments;
 mod azure;
 mod commands;
 mod fake;
+mod rehearse;
 
 use prost_types::Timestamp;
 use vipfence_proto::v1::{
