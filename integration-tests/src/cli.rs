@@ -17,8 +17,10 @@ pub struct Cli {
 pub struct CliAnswer {
     /// The exit code.
     pub exit: i32,
-    /// Both streams.
+    /// Both streams, as they came: pieces of the two may stand in any order.
     pub output: String,
+    /// Standard output.
+    pub out: String,
 }
 
 impl Cli {
@@ -34,8 +36,9 @@ impl Cli {
     /// # Panics
     /// If it does not end within 60 s, or of a signal.
     pub fn run<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> CliAnswer {
-        let (status, output) = self.start(args).end_with_output(Duration::from_secs(60));
-        CliAnswer { exit: status.code().expect("it ended by itself"), output }
+        let ended = self.start(args).end_with_output(Duration::from_secs(60));
+        let exit = ended.status.code().expect("it ended by itself");
+        CliAnswer { exit, output: ended.output, out: ended.out }
     }
 
     /// Starts `vipfence <args>`.

@@ -53,7 +53,7 @@ pub use judges::{JudgeAnswer, JudgeShell, Judges};
 pub use manifest::{Manifest, ManifestNode};
 pub use observer::{Observer, Sighting, Sightings};
 pub use prober::{Probe, Prober, Probes, Served};
-pub use process::{Process, is_alive};
+pub use process::{Ended, Process, is_alive};
 pub use refusal::Refusal;
 pub use runtime::block_on;
 pub use simulator::{AzureSim, GROUP};

@@ -16,9 +16,23 @@ pub struct Process {
     name: String,
     child: Child,
     ended: Option<ExitStatus>,
+    /// Of both streams, as it came.
     output: Arc<Mutex<String>>,
+    /// Of standard output alone.
+    out: Arc<Mutex<String>>,
     readers: Vec<JoinHandle<()>>,
     watchdog: Watchdog,
+}
+
+/// A process that has ended, and what it printed.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// How.
+    pub status: ExitStatus,
+    /// Both streams, as they came: pieces of the two may stand in any order.
+    pub output: String,
+    /// Standard output.
+    pub out: String,
 }
 
 /// A shell that kills a process as soon as our end of its standard input is gone.
@@ -58,12 +72,12 @@ impl Process {
         let mut child =
             command.spawn().unwrap_or_else(|error| panic!("{name} does not start: {error}"));
         let watchdog = Watchdog::of(child.id());
-        let output = Arc::new(Mutex::new(String::new()));
+        let (output, out) = (Arc::default(), Arc::default());
         let readers = vec![
-            collect(child.stdout.take().expect("it is piped"), &output),
-            collect(child.stderr.take().expect("it is piped"), &output),
+            collect(child.stdout.take().expect("it is piped"), &[&output, &out]),
+            collect(child.stderr.take().expect("it is piped"), &[&output]),
         ];
-        Self { name: name.to_owned(), child, ended: None, output, readers, watchdog }
+        Self { name: name.to_owned(), child, ended: None, output, out, readers, watchdog }
     }
 
     /// Its process id.
@@ -82,12 +96,13 @@ impl Process {
     ///
     /// # Panics
     /// If it does not end within `limit`.
-    pub fn end_with_output(mut self, limit: Duration) -> (ExitStatus, String) {
+    pub fn end_with_output(mut self, limit: Duration) -> Ended {
         let status = self.end(limit);
         for reader in self.readers.drain(..) {
             let _ = reader.join();
         }
-        (status, self.output())
+        let out = self.out.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Ended { status, output: self.output(), out }
     }
 
     /// How it has ended, if it has.
@@ -134,13 +149,15 @@ impl Drop for Process {
     }
 }
 
-fn collect(mut from: impl Read + Send + 'static, into: &Arc<Mutex<String>>) -> JoinHandle<()> {
-    let into = Arc::clone(into);
+fn collect(mut from: impl Read + Send + 'static, into: &[&Arc<Mutex<String>>]) -> JoinHandle<()> {
+    let into: Vec<Arc<Mutex<String>>> = into.iter().map(|into| Arc::clone(into)).collect();
     thread::spawn(move || {
         let mut piece = [0; 4096];
         while let Ok(length @ 1..) = from.read(&mut piece) {
             let text = String::from_utf8_lossy(&piece[..length]);
-            into.lock().unwrap_or_else(PoisonError::into_inner).push_str(&text);
+            for into in &into {
+                into.lock().unwrap_or_else(PoisonError::into_inner).push_str(&text);
+            }
         }
     })
 }

@@ -66,6 +66,7 @@ pub(crate) enum Format {
 }
 
 /// All commands.
+#[allow(clippy::large_enum_variant, reason = "there is one of it, once")]
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run the node agent

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use integration_tests::{
-    Binaries, Dev, DevOptions, Process, Turn, VIP, eventually, get, is_alive, wait_until,
+    Binaries, Dev, DevOptions, Ended, Process, Turn, VIP, eventually, get, is_alive, wait_until,
 };
 use rustix::process::Signal;
 use serde_json::Value;
@@ -66,7 +66,7 @@ fn dev_is_ready_soon_and_says_what_to_try() {
 fn a_second_dev_in_the_folder_is_refused(dev: &Dev) {
     let mut command = Command::new(&Binaries::get().vipfence);
     command.args(["dev", "--base-port", "0", "--dir"]).arg(dev.dir());
-    let (status, output) =
+    let Ended { status, output, .. } =
         Process::start("a second dev", command).end_with_output(Duration::from_secs(10));
     assert_eq!(status.code(), Some(1), "{output}");
     let pid = dev.process().pid().to_string();
@@ -112,7 +112,7 @@ fn ports_that_are_taken_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = Command::new(&Binaries::get().vipfence);
     command.args(["dev", "--base-port", &base.to_string(), "--dir"]).arg(folder.path());
-    let (status, output) =
+    let Ended { status, output, .. } =
         Process::start("vipfence dev", command).end_with_output(Duration::from_secs(10));
     assert_eq!(status.code(), Some(1), "{output}");
     for word in [&port.to_string(), "--base-port"] {

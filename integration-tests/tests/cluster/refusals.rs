@@ -7,7 +7,7 @@ use std::time::Duration;
 use integration_tests::v1::{
     CreateVipRequest, EnableVipRequest, GetMoveRequest, MoveVipRequest, Vip, VipAddress, VipSpec,
 };
-use integration_tests::{Binaries, Dev, DevOptions, Process, Refusal, Turn, VIP};
+use integration_tests::{Binaries, Dev, DevOptions, Ended, Process, Refusal, Turn, VIP};
 use tonic::Code;
 
 /// All that a refused request must leave as it was.
@@ -282,7 +282,7 @@ fn a_typing_error_in_a_configuration_is_pointed_at() {
             let mut command = Command::new(&Binaries::get().vipfence);
             command.args(["agent", "--config"]).arg(&file);
             command.args(check_only.then_some("--check-config"));
-            let (status, output) =
+            let Ended { status, output, .. } =
                 Process::start("agent", command).end_with_output(Duration::from_secs(10));
             assert_eq!(status.code(), Some(2), "{output}");
             for word in &words {
@@ -293,7 +293,7 @@ fn a_typing_error_in_a_configuration_is_pointed_at() {
     std::fs::write(&file, good).expect("it can be written");
     let mut command = Command::new(&Binaries::get().vipfence);
     command.args(["agent", "--check-config", "--config"]).arg(&file);
-    let (status, output) =
+    let Ended { status, output, .. } =
         Process::start("agent", command).end_with_output(Duration::from_secs(10));
     assert_eq!(status.code(), Some(0), "{output}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing was made");

@@ -10,13 +10,6 @@ fn served_at(dev: &Dev) -> String {
     rest.trim_end_matches('/').to_owned()
 }
 
-/// The document among what was printed on both streams.
-fn document(output: &str) -> Value {
-    let begin = output.find("{\n").expect("a document");
-    let mut stream = serde_json::Deserializer::from_str(&output[begin..]).into_iter();
-    stream.next().expect("a document").expect("JSON")
-}
-
 #[test]
 fn a_rehearsal_moves_there_and_back_and_says_what_clients_noticed() {
     let turn = Turn::shared();
@@ -40,7 +33,7 @@ fn a_rehearsal_moves_there_and_back_and_says_what_clients_noticed() {
         "json",
     ]);
     assert_eq!(told.exit, 0, "{}", told.output);
-    let report = document(&told.output);
+    let report: Value = serde_json::from_str(&told.out).expect("one document");
     assert_eq!(report["passed"], true, "{report:#}");
     let steps = report["steps"].as_array().expect("a list");
     let nodes: Vec<&str> = steps.iter().filter_map(|step| step["node"].as_str()).collect();

@@ -6,7 +6,7 @@ use integration_tests::v1::{
     CreateVipRequest, DisableVipRequest, Move, MoveOutcome, MoveVipRequest, Phase, ReleasePolicy,
     VipAddress, VipSpec,
 };
-use integration_tests::{Api, Dev, Refusal, Turn, VIP, wait_until};
+use integration_tests::{Api, Dev, Ended, Refusal, Turn, VIP, wait_until};
 use serde_json::{Value, json};
 
 const LIMIT: Duration = Duration::from_secs(15);
@@ -178,7 +178,7 @@ fn a_later_move_supersedes_the_one_under_way() {
     let first = ended(&api, &first.id);
     assert_eq!((first.outcome(), &first.superseded_by), (MoveOutcome::Superseded, &second.id));
     // Who waits for the first one is told.
-    let (status, output) = waiting.end_with_output(LIMIT);
+    let Ended { status, output, .. } = waiting.end_with_output(LIMIT);
     assert_eq!(status.code(), Some(1), "{output}");
     let words = format!("{} was superseded by {}", first.id, second.id);
     assert!(output.contains(&words), "{output}");

@@ -1,15 +1,12 @@
 //! The role that `vipfence azure role` prints is enough for a cluster, as it is printed.
 
 use integration_tests::{CliAnswer, Dev, Turn};
-use serde::Deserialize as _;
 use serde_json::{Value, json};
 
-/// The role among what was printed on both streams.
+/// The role that was printed.
 fn role(answer: &CliAnswer) -> Value {
     assert_eq!(answer.exit, 0, "{}", answer.output);
-    let begin = answer.output.find("{\n").expect("a document");
-    let mut text = serde_json::Deserializer::from_str(&answer.output[begin..]);
-    Value::deserialize(&mut text).expect("JSON")
+    serde_json::from_str(&answer.out).expect("JSON")
 }
 
 fn printed(dev: &Dev) -> Value {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 fn found(dev: &Dev, at: &str, more: &[&str]) -> (Vec<(String, String)>, i32) {
     let args = ["doctor", "--json"].iter().chain(more);
     let answer = dev.cli_at(at).run(args);
-    let json: Value = serde_json::from_str(&answer.output).unwrap_or_else(|_| panic!("{answer:?}"));
+    let json: Value = serde_json::from_str(&answer.out).unwrap_or_else(|_| panic!("{answer:?}"));
     let mut found = Vec::new();
     let mut add = |node: &str, findings: &Value| {
         for finding in findings.as_array().into_iter().flatten() {

@@ -225,12 +225,8 @@ fn run(file: &Path, root: &Path, setup: &Setup) -> Diagnosis {
         command.args(["--load-balancer", id, "--probe-port", &port.to_string()]);
     }
     command.env("NO_COLOR", "1");
-    let (status, output) = Process::start("doctor", command).end_with_output(ENDS_WITHIN);
-    let begin = output.find('{');
-    let json: Value = begin
-        .and_then(|at| serde_json::Deserializer::from_str(&output[at..]).into_iter().next())
-        .and_then(Result::ok)
-        .unwrap_or(Value::Null);
+    let ended = Process::start("doctor", command).end_with_output(ENDS_WITHIN);
+    let json: Value = serde_json::from_str(&ended.out).unwrap_or_default();
     let findings = json.pointer("/nodes/0/findings").and_then(Value::as_array);
     let findings: Vec<&Value> = findings.into_iter().flatten().collect();
     for finding in &findings {
@@ -241,5 +237,5 @@ fn run(file: &Path, root: &Path, setup: &Setup) -> Diagnosis {
     let mut checks: Vec<String> =
         findings.iter().map(|finding| finding["check"].as_str().unwrap().to_owned()).collect();
     checks.sort();
-    Diagnosis { checks, exit: status.code().unwrap(), output }
+    Diagnosis { checks, exit: ended.status.code().unwrap(), output: ended.output }
 }
