@@ -2,7 +2,7 @@
 //! with `--config`, by this process on a node whose agent need not run. With `--rehearse` it is
 //! followed by a move there and back.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{path::Path, time::Duration};
 
 use vipfence_coordinator::api::{Examine, Frontend};
 use vipfence_proto::v1::{
@@ -16,15 +16,12 @@ use super::{
     exit::Exit,
     failure::Failure,
     link::{Link, Repeat},
+    node_file::{self, NodeFile},
     output::Paint,
     rehearse,
     table::one_line,
 };
-use crate::{
-    agent,
-    clock::{ClockSource, SystemClocks},
-    doctor::Doctor,
-};
+use crate::doctor::Doctor;
 
 /// Nodes wait for what does not answer.
 const WITHIN: Duration = Duration::from_secs(60);
@@ -75,14 +72,9 @@ pub(super) async fn ask(
 
 /// By this process, with the file of the node.
 async fn alone(config: &Path, args: &DoctorArgs) -> Result<DiagnoseResponse, Failure> {
-    let usage = |message: String| Failure::new(Exit::Usage, message);
-    let loaded = crate::config::load(config).map_err(|error| usage(error.render(false)))?;
-    let clocks: Arc<dyn ClockSource> = Arc::new(SystemClocks);
-    let azure =
-        agent::azure(&loaded.config, &clocks).map_err(|error| usage(format!("{error:#}")))?;
-    azure.start_keeper();
-    let members = loaded.config.nics.iter().map(|nic| nic.id.clone()).collect();
-    let doctor = Doctor::new(loaded.config, azure, clocks, args.root.clone());
+    let NodeFile { config, azure, clocks } = node_file::open(config)?;
+    let members = config.nics.iter().map(|nic| nic.id.clone()).collect();
+    let doctor = Doctor::new(config, azure, clocks, args.root.clone());
     let ask = Examine {
         addresses: args.address.clone(),
         frontend: args

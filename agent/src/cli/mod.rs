@@ -16,6 +16,7 @@ mod history;
 mod json;
 mod link;
 mod moving;
+mod node_file;
 mod output;
 mod parse;
 mod progress;

@@ -5,6 +5,8 @@
 
 use std::io::Write as _;
 
+use vipfence_types::told;
+
 use crate::output::complain;
 
 /// One line, with the time: UTC, as in the logs of the nodes.
@@ -23,17 +25,5 @@ pub(super) fn plain(text: &str) {
 
 /// Why `dev`, or a child of it, ends.
 pub(super) fn failure(error: &dyn std::error::Error) {
-    complain(&format!("error: {}", with_causes(error)));
-}
-
-/// The message with all its causes.
-pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    text
+    complain(&format!("error: {}", told(error)));
 }

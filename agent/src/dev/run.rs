@@ -9,6 +9,7 @@ use tokio::{
     task::JoinSet,
     time::sleep,
 };
+use vipfence_types::told;
 
 use super::{
     attachments::{self, Source},
@@ -253,7 +254,7 @@ impl Tending<'_> {
                 true
             }
             Err(error) => {
-                let why = narrate::with_causes(&error);
+                let why = told(&error);
                 narrate::line(&format!("{name} cannot be started again: {why}"));
                 false
             }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::error::ArmError;
 use super::http::{ArmRequest, ArmResponse, Target};
-use super::identity::{Identity, authenticate, linked_scope};
+use super::identity::{Identity, authenticate};
 use super::journal::Call;
 use super::linked::links;
 use super::route::{InGroup, InSubscription, Route};
@@ -65,10 +65,8 @@ impl Asked<'_> {
     fn check_join(&self, nic_id: &str) -> Result<(), ArmError> {
         let Identity { client_id, object_id, rights, .. } = &self.identity;
         let Some(body) = &self.request.body else { return Ok(()) };
-        let coarse = linked_scope(body).filter(|_| !rights.join);
         let allowed = |(action, linked)| self.identity.has_role_for(action, linked);
-        let missing = || links(body).into_iter().find(|link| !allowed(*link));
-        match coarse.or_else(missing) {
+        match links(body).into_iter().find(|link| !rights.join || !allowed(*link)) {
             None => Ok(()),
             Some(linked) => Err(ArmError::no_join(client_id, object_id, nic_id, linked)),
         }

@@ -25,25 +25,13 @@ pub struct Rights {
     pub read: bool,
     /// Everything else.
     pub write: bool,
-    /// `join/action` on the subnet and the security group that a NIC refers to.
+    /// `join/action` on everything that a NIC refers to.
     pub join: bool,
 }
 
 impl Default for Rights {
     fn default() -> Self {
         Self { read: true, write: true, join: true }
-    }
-}
-
-/// What a PUT of this NIC needs a right to join, the security group first: action and scope. `[R]`
-/// that these do, even unchanged; `[I]` which is named first.
-pub(crate) fn linked_scope(nic: &Value) -> Option<(&'static str, &str)> {
-    let properties = nic.get("properties")?;
-    let group = properties["networkSecurityGroup"]["id"].as_str();
-    let subnet = || properties["ipConfigurations"][0]["properties"]["subnet"]["id"].as_str();
-    match group {
-        Some(group) => Some(("Microsoft.Network/networkSecurityGroups/join/action", group)),
-        None => Some(("Microsoft.Network/virtualNetworks/subnets/join/action", subnet()?)),
     }
 }
 

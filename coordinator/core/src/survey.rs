@@ -14,7 +14,7 @@ use vipfence_types::{NicId, VipSpec, brief};
 
 use crate::{
     ask::AskError,
-    nic::{HttpId, HttpRequest, HttpResult, Method, NicDocument, Problem, ProblemKind},
+    nic::{HttpId, HttpRequest, HttpResult, NicDocument, Problem, ProblemKind},
     registry::Registry,
 };
 pub use prefix::{Prefix, prefixes_of, virtual_network_of};
@@ -101,14 +101,7 @@ impl Survey {
         *next += 1;
         let id = HttpId(*next);
         self.waiting.insert(id, question);
-        HttpRequest {
-            id,
-            method: Method::Get,
-            path,
-            headers: BTreeMap::new(),
-            body: None,
-            send_before: None,
-        }
+        HttpRequest::get(id, path)
     }
 
     /// Whether an answer is for this survey.

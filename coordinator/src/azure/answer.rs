@@ -4,17 +4,7 @@ use std::collections::BTreeMap;
 
 use reqwest::{Response, header::HeaderMap};
 use serde_json::Value;
-
-/// An error with its causes, which reqwest leaves out.
-pub(super) fn told(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text = format!("{text}: {inner}");
-        cause = inner.source();
-    }
-    text
-}
+use vipfence_types::told;
 
 pub(super) fn headers(map: &HeaderMap) -> BTreeMap<String, String> {
     map.iter()

@@ -13,6 +13,7 @@ use azure_core::{
     http::{AsyncRawResponse, Body, HttpClient, Method, Request, StatusCode, headers::Headers},
 };
 use reqwest::{Certificate, Client, Url};
+use vipfence_types::told;
 
 use super::{AzureSetupError, answer};
 
@@ -83,7 +84,7 @@ impl Issuer {
         let response = call
             .send()
             .await
-            .map_err(|error| format!("{what} at {at} is not reached: {}", answer::told(&error)))?;
+            .map_err(|error| format!("{what} at {at} is not reached: {}", told(&error)))?;
         let status = response.status();
         let body = answer::bytes(response, MAX_ANSWER).await?;
         if status.is_success() {

@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use vipfence_coordinator_core::{
     HttpAnswer, HttpFault, HttpRequest, HttpResult, Method, Problem, ProblemKind,
 };
+use vipfence_types::told;
 
 use crate::driver::ReadClocks;
 use guard::{Guarded, Handed};
@@ -255,7 +256,7 @@ impl Inner {
             return Err(HttpFault::NotSent("the write window has passed".to_owned()));
         }
         let fault = |error: &reqwest::Error| {
-            let told = answer::told(error);
+            let told = told(error);
             // A request whose body is kept back for good is not complete anywhere.
             let not_sent = if is_read { error.is_connect() } else { handed.withdraw() };
             if handed.came_too_late() {
@@ -291,7 +292,7 @@ impl Inner {
         token: &Token,
         handed: &Handed,
     ) -> Result<reqwest::Request, HttpFault> {
-        let not_sent = |error: &dyn std::error::Error| HttpFault::NotSent(answer::told(error));
+        let not_sent = |error: &dyn std::error::Error| HttpFault::NotSent(told(error));
         let (method, timeout) = match request.method {
             Method::Get => (reqwest::Method::GET, READ_TIMEOUT),
             Method::Put => (reqwest::Method::PUT, WRITE_TIMEOUT),

@@ -24,7 +24,7 @@ pub use id::{
 };
 pub use mutation::Mutation;
 pub use numbers::{Epoch, MoveId, Revision, Term};
-pub use text::brief;
+pub use text::{brief, told};
 pub use timing::{
     CLOCK_RATIO, KERNEL_LIFETIME_CAP, KERNEL_SLACK, Profile, Timing, TimingError, lease_wait,
 };

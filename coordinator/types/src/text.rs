@@ -13,6 +13,18 @@ pub fn brief(text: &str) -> String {
     }
 }
 
+/// An error with its causes, which most errors leave out of their text.
+#[must_use]
+pub fn told(error: &dyn core::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

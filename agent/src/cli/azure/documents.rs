@@ -1,19 +1,19 @@
 //! Documents of NICs: from files, or from Azure with this node's identity.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     io::Read as _,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 use serde_json::Value;
-use vipfence_coordinator_core::{HttpId, HttpRequest, Method, Problem};
+use vipfence_coordinator_core::{HttpId, HttpRequest, Problem};
 use vipfence_types::NicId;
 
-use crate::{
-    cli::{exit::Exit, failure::Failure},
-    clock::SystemClocks,
+use crate::cli::{
+    exit::Exit,
+    failure::Failure,
+    node_file::{self, NodeFile},
 };
 
 /// The documents in these files, `-` = standard input: one, a list, or a page of ARM's.
@@ -68,25 +68,15 @@ pub(super) struct Read {
 
 /// Reads these NICs and the node's own as its agent does.
 pub(super) async fn of_azure(config: &Path, nics: &[NicId]) -> Result<Read, Failure> {
-    let failed = |why: String| Failure::new(Exit::Usage, why);
-    let loaded = crate::config::load(config).map_err(|error| failed(error.render(false)))?;
-    let config = loaded.config;
-    let clocks: Arc<dyn crate::clock::ClockSource> = Arc::new(SystemClocks);
-    let azure =
-        crate::agent::azure(&config, &clocks).map_err(|error| failed(format!("{error:#}")))?;
-    azure.start_keeper();
+    let NodeFile { config, azure, .. } = node_file::open(config)?;
     let mut read =
         Read { own: config.nics.iter().map(|nic| nic.id.clone()).collect(), ..Read::default() };
     let all: BTreeSet<NicId> = nics.iter().chain(&read.own).cloned().collect();
     for (id, nic) in (1..).zip(all) {
-        let request = HttpRequest {
-            id: HttpId(id),
-            method: Method::Get,
-            path: format!("{}?api-version={}", nic.as_str(), config.azure.api_version),
-            headers: BTreeMap::new(),
-            body: None,
-            send_before: None,
-        };
+        let request = HttpRequest::get(
+            HttpId(id),
+            format!("{}?api-version={}", nic.as_str(), config.azure.api_version),
+        );
         match azure.send(request).await {
             Ok(answer) if answer.status == 200 => read.documents.push(answer.body),
             Ok(answer) => {

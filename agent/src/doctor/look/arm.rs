@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use vipfence_coordinator::azure::Azure;
-use vipfence_coordinator_core::{HttpAnswer, HttpId, HttpRequest, Method, NicDocument};
+use vipfence_coordinator_core::{HttpAnswer, HttpId, HttpRequest, NicDocument};
 use vipfence_types::{NicId, brief};
 
 use super::super::facts::{Lock, Permission, Refusal, Seen};
@@ -20,14 +20,7 @@ pub(super) struct Arm {
 
 impl Arm {
     async fn ask(&self, path: String) -> Seen<HttpAnswer> {
-        let request = HttpRequest {
-            id: HttpId(0),
-            method: Method::Get,
-            path,
-            headers: std::collections::BTreeMap::new(),
-            body: None,
-            send_before: None,
-        };
+        let request = HttpRequest::get(HttpId(0), path);
         match self.azure.send(request).await {
             Ok(answer) if answer.status == 200 => Seen::Yes(answer),
             Ok(answer) => Seen::Refused(Refusal::read(answer.status, &answer.body)),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use reqwest::Client;
 use serde_json::Value;
 use vipfence_coordinator::azure::Identity;
-use vipfence_types::brief;
+use vipfence_types::{brief, told};
 
 use super::super::facts::{Refusal, Seen};
 
@@ -59,15 +59,7 @@ fn token_url(imds: &str, audience: &str, client_id: Option<&str>) -> String {
 }
 
 async fn ask(client: &Client, url: &str) -> Seen<Value> {
-    let silent = |error: &reqwest::Error| {
-        let mut text = error.to_string();
-        let mut cause = std::error::Error::source(error);
-        while let Some(inner) = cause {
-            text = format!("{text}: {inner}");
-            cause = inner.source();
-        }
-        brief(&text)
-    };
+    let silent = |error: &reqwest::Error| brief(&told(error));
     let response = match client.get(url).header("Metadata", "true").send().await {
         Ok(response) => response,
         Err(error) => return Seen::Silent(silent(&error)),

@@ -63,9 +63,9 @@ impl Looking<'_> {
         let (networks, rights, vm_addresses, limit, members, frontend) = tokio::join!(
             networks(&arm, &documents),
             all_rights(&arm, &nics),
-            vm_addresses(&arm, &documents),
+            vm_addresses(&arm, &nics),
             limit(&arm, &nics),
-            self.members(&arm),
+            self.members(&arm, &nics),
             self.frontend(&arm),
         );
         let addresses = self.addresses(&arm, &nics, &networks).await;
@@ -108,12 +108,12 @@ impl Looking<'_> {
     }
 
     /// The NICs of all members, if this node is to say who has the addresses.
-    async fn members(&self, arm: &Arm) -> Vec<(NicId, Seen<NicDocument>)> {
+    async fn members(&self, arm: &Arm, read: &[NicFacts]) -> Vec<(NicId, Seen<NicDocument>)> {
         if !self.ask.whole_cluster {
             return vec![];
         }
         let members = self.ask.members.iter().take(MAX_MEMBERS);
-        join_all(members.map(async |nic| (nic.clone(), arm.nic(nic).await.0))).await
+        join_all(members.map(async |nic| (nic.clone(), document(arm, read, nic).await))).await
     }
 
     async fn frontend(&self, arm: &Arm) -> Option<FrontendFacts> {
@@ -197,22 +197,30 @@ async fn all_rights(
     scopes.into_keys().zip(seen).collect()
 }
 
+/// The document of a NIC, which may have been read already.
+async fn document(arm: &Arm, read: &[NicFacts], nic: &NicId) -> Seen<NicDocument> {
+    match read.iter().find(|known| known.id == *nic) {
+        Some(known) => known.document.clone(),
+        None => arm.nic(nic).await.0,
+    }
+}
+
 /// How many addresses each VM has on all of its NICs, by the VM's id.
-async fn vm_addresses(arm: &Arm, documents: &[&NicDocument]) -> BTreeMap<String, usize> {
-    let vms: BTreeSet<String> = documents
+async fn vm_addresses(arm: &Arm, read: &[NicFacts]) -> BTreeMap<String, usize> {
+    let vms: BTreeSet<&str> = read
         .iter()
+        .filter_map(|nic| nic.document.yes())
         .filter_map(|document| document.value().pointer("/properties/virtualMachine/id")?.as_str())
-        .map(str::to_owned)
         .collect();
     let mut counted = BTreeMap::new();
     for vm in vms {
-        let Seen::Yes(document) = arm.vm(&vm).await else { continue };
-        let nics = document.pointer("/properties/networkProfile/networkInterfaces");
+        let Seen::Yes(vm_document) = arm.vm(vm).await else { continue };
+        let nics = vm_document.pointer("/properties/networkProfile/networkInterfaces");
         let nics = nics.and_then(serde_json::Value::as_array).into_iter().flatten();
         let ids: Vec<NicId> = nics.filter_map(|nic| nic["id"].as_str()).map(NicId::new).collect();
-        let seen = join_all(ids.iter().map(|nic| arm.nic(nic))).await;
-        let seen = seen.iter().filter_map(|(document, _)| document.yes());
-        counted.insert(vm, seen.map(|document| document.configs().count()).sum());
+        let seen = join_all(ids.iter().map(|nic| document(arm, read, nic))).await;
+        let seen = seen.iter().filter_map(Seen::yes);
+        counted.insert(vm.to_owned(), seen.map(|document| document.configs().count()).sum());
     }
     counted
 }

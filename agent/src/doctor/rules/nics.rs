@@ -22,7 +22,7 @@ pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
         }
     }
     findings.extend(facts.vm_addresses.iter().filter_map(|(vm, count)| {
-        let vm = vm.rsplit('/').next().unwrap_or(vm);
+        let vm = last(vm);
         (*count > 0 && count + room_needed(facts) > facts.limit).then(|| {
             let limit = facts.limit;
             Check::VmFull.finds(

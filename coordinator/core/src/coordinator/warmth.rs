@@ -8,13 +8,12 @@
 //! nothing but when it looks again.
 
 use core::time::Duration;
-use std::collections::BTreeMap;
 
 use vipfence_types::{Clocks, NicId, Role};
 
 use super::{Coordinator, Effect};
 use crate::nic::{
-    HttpAnswer, HttpId, HttpRequest, HttpResult, Method, Problem,
+    HttpAnswer, HttpId, HttpRequest, HttpResult, Problem,
     budget::{Class, Urgency},
 };
 
@@ -74,14 +73,10 @@ impl Coordinator {
         self.warmth.asked(now);
         self.warmth.own = Some(id);
         self.sent.insert(id, Class::Read);
-        self.effects.push(Effect::Http(HttpRequest {
+        self.effects.push(Effect::Http(HttpRequest::get(
             id,
-            method: Method::Get,
-            path: format!("{}?api-version={}", nic.as_str(), self.setup.api_version),
-            headers: BTreeMap::new(),
-            body: None,
-            send_before: None,
-        }));
+            format!("{}?api-version={}", nic.as_str(), self.setup.api_version),
+        )));
     }
 
     /// How long until a NIC is read; none = not before another input.

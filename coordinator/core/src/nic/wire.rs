@@ -63,6 +63,15 @@ pub struct HttpRequest {
     pub send_before: Option<SendBefore>,
 }
 
+impl HttpRequest {
+    /// Reads what is at a path: repeating it changes nothing, and it may start at any time.
+    #[must_use]
+    pub fn get(id: HttpId, path: String) -> Self {
+        let headers = BTreeMap::new();
+        Self { id, method: Method::Get, path, headers, body: None, send_before: None }
+    }
+}
+
 /// An answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HttpAnswer {

@@ -110,7 +110,7 @@ fn a_plain_endpoint_needs_no_certificates() {
     let good = AzureConfig::new("http://127.0.0.1:1", "http://127.0.0.1:2", "a");
     let clocks: ReadClocks = Arc::new(now);
     if let Err(error) = Azure::new(good, clocks) {
-        panic!("{}", answer::told(&error));
+        panic!("{}", told(&error));
     }
 }
 

@@ -159,14 +159,7 @@ impl NicWriter {
         *next += 1;
         let id = HttpId(*next);
         self.asked_at = now;
-        effects.push(NicEffect::Http(HttpRequest {
-            id,
-            method: Method::Get,
-            path,
-            headers: BTreeMap::new(),
-            body: None,
-            send_before: None,
-        }));
+        effects.push(NicEffect::Http(HttpRequest::get(id, path)));
         id
     }
 
