@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use tempfile::TempDir;
-use vipfence_proto::v1::{Consistency, GetStatusResponse, NodeState};
+use vipfence_proto::v1::{Consistency, GetStatusResponse, Node, NodeRole, NodeState};
 
 use crate::{Api, AzureSim, Binaries, Cli, GROUP, Process, get, wait_until};
 
@@ -125,14 +125,16 @@ impl ByHand {
         })
     }
 
-    /// The status as soon as all three are alive.
+    /// The status as soon as all three are alive and the members have told their NICs, which
+    /// they do a moment later.
     ///
     /// # Panics
     /// If they are not within 30 s.
-    pub fn alive(&self) -> GetStatusResponse {
-        self.status(2, |status| {
-            status.nodes.len() == NODES.len()
-                && status.nodes.iter().all(|node| node.state() == NodeState::Alive)
-        })
+    pub fn ready(&self) -> GetStatusResponse {
+        let ready = |node: &Node| {
+            let told = node.role() == NodeRole::Witness || !node.nics.is_empty();
+            node.state() == NodeState::Alive && told
+        };
+        self.status(2, |status| status.nodes.len() == NODES.len() && status.nodes.iter().all(ready))
     }
 }

@@ -9,7 +9,7 @@ use integration_tests::{ByHand, Turn};
 fn two_members_and_a_witness_by_hand() {
     let _turn = Turn::alone();
     let mut hand = ByHand::start();
-    let status = hand.alive();
+    let status = hand.ready();
     let roles: Vec<NodeRole> = status.nodes.iter().map(|node| node.role()).collect();
     assert_eq!(roles, [NodeRole::Member, NodeRole::Member, NodeRole::Witness]);
     assert_eq!(status.cluster, "by-hand");

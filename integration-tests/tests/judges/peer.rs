@@ -22,7 +22,7 @@ fn an_address_that_a_script_with_az_took_comes_back() {
     let simulator = hand.azure.simulator();
     let changes = json!({"retry_after_s": 1});
     simulator.command(&json!({"command": "change_settings", "changes": changes}));
-    hand.alive();
+    hand.ready();
     let made = hand.cli().run(["vip", "create", "web", "--address", "10.5.0.110", "--to", "n1"]);
     assert_eq!(made.exit, 0, "{}", made.output);
     let epoch = hand.status(2, held_by("n1")).vips[0].epoch;
