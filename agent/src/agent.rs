@@ -11,7 +11,9 @@
 //! then go with their lifetimes, and the others take over.
 
 use std::{
+    collections::BTreeSet,
     io::IsTerminal as _,
+    net::IpAddr,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
@@ -27,7 +29,7 @@ use vipfence_coordinator::{
     azure::Azure,
     consensus::{Consensus, ConsensusConfig, Peer, SnapshotLimits},
 };
-use vipfence_coordinator_core::{Founder, Setup};
+use vipfence_coordinator_core::{Founder, Registry, Setup};
 use vipfence_types::{Answer, BootId, Heartbeat, NodeId};
 
 use crate::{
@@ -38,7 +40,7 @@ use crate::{
     http,
     metrics::Metrics,
     node::{self, BeatError, BeatTransport, NodeHandle, NodeParts, NodeRunner, state::NodeState},
-    os::userspace::Userspace,
+    os::{AddressDriver, linux::Kernel, userspace::Userspace},
     output::complain,
 };
 
@@ -103,6 +105,7 @@ async fn serve(config: NodeConfig) -> anyhow::Result<()> {
         nics: config.nics.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         heartbeat: config.timing().agent_heartbeat(),
+        managed: managed(&consensus.applied().borrow().state),
     };
     let parts =
         NodeParts { driver: driver_os, transport, clocks: Arc::clone(&clocks), state, remembered };
@@ -117,6 +120,7 @@ async fn serve(config: NodeConfig) -> anyhow::Result<()> {
     let website = tokio::spawn(http::serve(web, node.clone(), consensus.clone(), metrics));
     tokio::spawn(follow_health(azure, node.clone()));
     tokio::spawn(follow_timing(consensus.clone(), node.clone()));
+    tokio::spawn(follow_vips(consensus.clone(), node.clone()));
     tokio::spawn(crate::journal::follow(consensus.clone()));
     tracing::info!(node = %config.node, grpc = %config.listen.grpc, http = %config.listen.http, "started");
 
@@ -216,8 +220,13 @@ fn driver(
 async fn os_driver(
     config: &NodeConfig,
     clocks: &Arc<dyn ClockSource>,
-) -> anyhow::Result<Arc<Userspace>> {
+) -> anyhow::Result<Arc<dyn AddressDriver>> {
     match &config.os {
+        #[cfg(target_os = "linux")]
+        OsDriver::Linux { interfaces } => {
+            let kernel = Kernel::open(&config.data_dir, interfaces.clone()).await;
+            Ok(Arc::new(kernel.context("kernel addresses")?))
+        }
         OsDriver::Userspace { responder } => {
             let userspace = Userspace::new(config.node.clone(), Arc::clone(clocks));
             let (_, serving) = userspace.bind(*responder).await.with_context(|| {
@@ -281,6 +290,26 @@ pub(crate) async fn follow_timing(consensus: Consensus, node: NodeHandle) {
         if state.cluster.is_some() && last != Some(interval) {
             last = Some(interval);
             node.heartbeat_every(interval).await;
+        }
+    }
+}
+
+/// The addresses of all VIPs, those being deleted included.
+fn managed(state: &Registry) -> BTreeSet<IpAddr> {
+    let addresses = state.vips.values().flat_map(|record| &record.spec.addresses);
+    addresses.map(|one| one.address).collect()
+}
+
+/// What is a VIP's must not stay on this node's OS without a grant, whoever put it there.
+async fn follow_vips(consensus: Consensus, node: NodeHandle) {
+    let mut applied = consensus.applied();
+    let mut last = BTreeSet::new();
+    while applied.changed().await.is_ok() {
+        let state = Arc::clone(&applied.borrow_and_update().state);
+        let now = managed(&state);
+        if now != last {
+            node.managed_are(now.clone()).await;
+            last = now;
         }
     }
 }

@@ -64,11 +64,14 @@ pub enum Effect {
         /// The addresses.
         addresses: Vec<IpAddr>,
     },
-    /// Take every managed address off the OS but these, and read back that they are gone. Answer
-    /// with `Dropped` or `DropFailed`.
+    /// Take off the OS, but for those to keep, every address that this program has put there and
+    /// every one of `managed`, and read back that they are gone. Answer with `Dropped` or
+    /// `DropFailed`.
     Sweep {
         /// The call.
         call: Call,
+        /// The addresses of VIPs, whoever put them on the OS.
+        managed: BTreeSet<IpAddr>,
         /// What stays.
         keep: BTreeSet<IpAddr>,
     },

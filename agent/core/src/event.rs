@@ -1,6 +1,7 @@
 //! What a [`Holder`](crate::Holder) tells those who watch: logs, metrics and streams derive from it.
 
 use core::fmt;
+use core::net::IpAddr;
 
 use serde::Serialize;
 use vipfence_types::{Epoch, Refusal, Term, VipName};
@@ -78,6 +79,21 @@ pub enum Event {
         vip: Option<VipName>,
         /// Why.
         problem: String,
+    },
+    /// Something else took an address of the VIP off the OS, or changed it; it is put back.
+    Disturbed {
+        /// The VIP.
+        vip: VipName,
+        /// The epoch.
+        epoch: Epoch,
+        /// The address.
+        address: IpAddr,
+    },
+    /// Something else put an address of a VIP on the OS that this node does not hold; it is taken
+    /// off.
+    Stray {
+        /// The address.
+        address: IpAddr,
     },
     /// Spent on disk and read back: the node confirms the release.
     Released {

@@ -2,6 +2,7 @@
 
 use core::net::IpAddr;
 use core::time::Duration;
+use std::collections::BTreeSet;
 
 use serde::Serialize;
 use vipfence_types::{Answer, BootId, Clocks, ClusterName, Epoch, NicRecord, NodeId, Refusal};
@@ -29,7 +30,9 @@ pub struct Start {
     pub spent: Spent,
     /// The highest epoch ever seen, from disk.
     pub highest_epoch: Epoch,
-    /// The managed addresses that are on the OS already.
+    /// Every address of a VIP of this cluster, as far as the node's disk tells.
+    pub managed: BTreeSet<IpAddr>,
+    /// Those of them that are on the OS already, and what earlier starts have put there.
     pub found: Vec<Found>,
 }
 
@@ -40,6 +43,19 @@ pub struct Found {
     pub address: IpAddr,
     /// What is left of its kernel lifetime; none = it stays for ever.
     pub lifetime_left: Option<Duration>,
+}
+
+/// What a look at the OS found after a change that this agent had not asked for. Always of the
+/// present, never of the past: what is right again by then is not reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Sighting {
+    /// The address is on the OS as this agent would not have put it there: elsewhere, with another
+    /// prefix, or with a lifetime that is not of its making.
+    Foreign(IpAddr),
+    /// The address is not on the OS.
+    Gone(IpAddr),
+    /// Events were lost, or an interface came up: anything may have changed.
+    Unknown,
 }
 
 /// Everything that can happen.
@@ -114,6 +130,14 @@ pub enum Input {
         /// Why, for people.
         problem: String,
     },
+    /// Every address of a VIP of this cluster, as far as this node's copy of the log tells. None of
+    /// them may stay on the OS without a grant, whoever put it there. It entitles to nothing.
+    Managed {
+        /// The addresses.
+        addresses: BTreeSet<IpAddr>,
+    },
+    /// Something other than this agent changed an address on the OS, or may have.
+    Sighted(Sighting),
     /// How the node is.
     Health {
         /// Whether it reaches Azure's API; none = not tried yet.

@@ -33,6 +33,10 @@ impl Timer {
         self.left(now).is_zero()
     }
 
+    pub(crate) fn is_quarter_gone(&self, now: Clocks) -> bool {
+        self.gone(now) >= self.span / 4
+    }
+
     pub(crate) fn half_left(&self, now: Clocks) -> Duration {
         (self.span / 2).saturating_sub(self.gone(now))
     }

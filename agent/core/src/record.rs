@@ -13,6 +13,10 @@ use crate::{Call, Found};
 /// How often a renewal is tried that would not have lengthened the kernel lifetime.
 const RENEWAL_PACE: Duration = Duration::from_millis(250);
 
+/// Who changes an address twice within so long is answered at a slower pace: two programs that
+/// fight over it must not eat the machine.
+const DISTURBED_AGAIN: Duration = Duration::from_secs(1);
+
 /// A VIP on this node; the diagram stands at [`Holder`](crate::Holder).
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) enum Record {
@@ -49,10 +53,14 @@ pub(crate) struct Kernel {
     pub(crate) told: bool,
     pub(crate) retry: Option<Timer>,
     pub(crate) problem: String,
+    /// The last time that something else changed the address.
+    pub(crate) disturbed: Option<Timer>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(crate) struct OutstandingAdd {
+    /// Something else changed the address since this was asked for: its outcome proves nothing.
+    pub(crate) outdated: bool,
     pub(crate) call: Call,
     pub(crate) computed_at: Clocks,
     pub(crate) lifetime: Duration,
@@ -109,8 +117,23 @@ impl Holding {
         self.lease.left(now).is_zero() || hopeless
     }
 
+    /// Something else took an address off, or changed it: it is put back at once, or a little later
+    /// when that happens again and again.
+    pub(crate) fn disturb(&mut self, now: Clocks) {
+        let again = self.kernel.disturbed.is_some_and(|last| !last.is_over(now));
+        self.kernel.disturbed = Some(Timer::new(now, DISTURBED_AGAIN));
+        self.kernel.set = None;
+        self.kernel.retry = again.then(|| Timer::new(now, RENEWAL_PACE));
+        if let Some(out) = &mut self.kernel.out {
+            out.outdated = true;
+        }
+    }
+
     /// The lifetime that the kernel is to be given now, if any.
-    pub(crate) fn add_due(&self, now: Clocks) -> Option<Duration> {
+    ///
+    /// `along`: another VIP of this node is due, so that one that has spent a quarter of its
+    /// lifetime goes with it: many VIPs then cost one look at the kernel, not one each.
+    pub(crate) fn add_due(&self, now: Clocks, along: bool) -> Option<Duration> {
         if self.kernel.out.is_some() || !is_over(self.kernel.retry, now) {
             return None;
         }
@@ -118,8 +141,8 @@ impl Holding {
         match self.kernel.set {
             None => Some(lifetime),
             Some(set) => {
-                let gains = set.half_left(now).is_zero() && lifetime > set.left(now);
-                gains.then_some(lifetime)
+                let spent = set.half_left(now).is_zero() || (along && set.is_quarter_gone(now));
+                (spent && lifetime > set.left(now)).then_some(lifetime)
             }
         }
     }

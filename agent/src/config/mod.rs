@@ -26,7 +26,7 @@ use std::{
 use vipfence_coordinator::azure::Identity;
 use vipfence_types::{ClusterName, NicRecord, NodeId, Profile, Role, Timing};
 
-use crate::config::reader::Reader;
+use crate::{config::reader::Reader, os::Interface};
 pub(crate) use problem::{ConfigError, Problem, Report, Severity};
 
 /// A checked configuration.
@@ -109,6 +109,11 @@ pub(crate) struct AzureConfig {
 /// What adds and drops addresses on this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum OsDriver {
+    /// Kernel addresses on Linux.
+    Linux {
+        /// The interface of each of the node's NICs, in their order.
+        interfaces: Vec<Interface>,
+    },
     /// No kernel address: a responder that checks its lease at every answer. For trying out.
     Userspace {
         /// Where the responder listens.

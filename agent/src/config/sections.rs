@@ -2,6 +2,7 @@
 //! What concerns several values at once is in `check`.
 
 mod azure;
+mod os;
 
 use std::{net::SocketAddr, ops::Range, path::Path};
 
@@ -13,13 +14,13 @@ use super::{
     problem::Problem,
     reader::{Placed, Reader, Section, unknown_word},
 };
+use crate::os::Selector;
 
 const TOP: &[&str] = &["cluster", "profile", "node", "listen", "peers", "nics", "azure", "os"];
 const NODE: &[&str] = &["name", "data_dir"];
 const LISTEN: &[&str] = &["grpc", "http", "insecure"];
 const PEER: &[&str] = &["name", "address", "role"];
-const NIC: &[&str] = &["name", "id"];
-const OS: &[&str] = &["driver", "responder"];
+const NIC: &[&str] = &["name", "id", "interface", "mac"];
 
 const HTTP_PORT: u16 = 7601;
 
@@ -54,6 +55,7 @@ pub(super) struct PlacedPeer {
 pub(super) struct PlacedNic {
     pub(super) name: Placed<String>,
     pub(super) id: Placed<NicId>,
+    pub(super) selector: Selector,
 }
 
 /// Reads the whole file. `None` means that something necessary is missing or wrong, and has been
@@ -73,7 +75,7 @@ pub(super) fn read(
     let (peers_span, peers_whole, peers) = read_peers(reader, &top);
     let nics = read_nics(reader, &top);
     let azure = azure::read(reader, &top, folder);
-    let responder = read_os(reader, &top);
+    let os = os::read(reader, &top);
     let mut draft = Draft {
         node,
         insecure: false,
@@ -84,14 +86,19 @@ pub(super) fn read(
         nics_given: top.has("nics"),
         grpc: None,
         http: None,
-        responder,
+        responder: match &os {
+            Some(os::Os::Userspace { responder }) => Some(responder.clone()),
+            Some(os::Os::Linux) | None => None,
+        },
         arm: azure.arm,
         imds: azure.imds,
         authority: azure.authority,
     };
     read_listen(reader, &top, &mut draft);
     check::check(reader, &draft);
-    assemble(draft, cluster?.value, profile?.value, &folder.join(data_dir?.value), azure.rest?)
+    let os = os::driver(os?, &draft.nics);
+    let data_dir = folder.join(data_dir?.value);
+    assemble(draft, cluster?.value, profile?.value, &data_dir, azure.rest?, os)
 }
 
 fn assemble(
@@ -100,6 +107,7 @@ fn assemble(
     profile: Profile,
     data_dir: &Path,
     azure: AzureConfig,
+    os: OsDriver,
 ) -> Option<NodeConfig> {
     let peer = |peer: PlacedPeer| Peer {
         node: peer.node.value,
@@ -125,7 +133,7 @@ fn assemble(
             authority: draft.authority?.value,
             ..azure
         },
-        os: OsDriver::Userspace { responder: draft.responder?.value },
+        os,
     })
 }
 
@@ -205,20 +213,10 @@ fn read_nics(reader: &mut Reader, top: &Section<'_>) -> Vec<PlacedNic> {
         });
         let id = section.text(reader, "id", "/subscriptions/…/networkInterfaces/…");
         let id = id.and_then(|given| reader.convert(&given, nic_id));
-        Some(PlacedNic { name: name?, id: id? })
+        let selector = os::selector(reader, section);
+        Some(PlacedNic { name: name?, id: id?, selector: selector? })
     });
     nics.collect()
-}
-
-fn read_os(reader: &mut Reader, top: &Section<'_>) -> Option<Placed<SocketAddr>> {
-    let section = required(reader, top, "os", "[os]", OS)?;
-    let driver = section.text(reader, "driver", "userspace")?;
-    reader.convert(&driver, |text| match text {
-        "userspace" => Ok(()),
-        other => Err(unknown_word("driver", other, &["userspace"])),
-    })?;
-    let responder = section.text(reader, "responder", "127.0.0.1:7800")?;
-    reader.convert(&responder, socket)
 }
 
 fn required<'t>(

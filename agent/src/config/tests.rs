@@ -5,6 +5,7 @@ use std::path::Path;
 use vipfence_types::{Profile, Role};
 
 use super::*;
+use crate::os::Selector;
 
 pub(super) const GOOD: &str = r#"cluster = "demo"
 profile = "fast"
@@ -136,7 +137,6 @@ fn what_is_missing_is_named_with_the_section_it_belongs_to() {
         ],
     );
     shows(&errors_of(&with("cluster = \"demo\"\n", "")), &["the file needs `cluster`"]);
-    shows(&errors_of(&with("[os]", "[listen.os]")), &["the file needs the section [os]"]);
     shows(&errors_of(""), &["the file needs the section [node]", "the file needs `cluster`"]);
 }
 
@@ -196,8 +196,36 @@ fn unknown_profiles_roles_and_drivers_list_the_known_ones() {
     );
     let report = errors_of(&with("role = \"witness\"", "role = \"arbiter\""));
     shows(&report, &["role \"arbiter\" is not known", "member, witness, learner"]);
+    let report = errors_of(&with("driver = \"userspace\"", "driver = \"linus\""));
+    shows(&report, &["driver \"linus\" is not known", "did you mean \"linux\"?"]);
+}
+
+#[test]
+fn without_an_os_section_addresses_are_the_kernels_and_their_interfaces_are_told() {
+    let interfaces = |nic: &str| {
+        let (before, _) = GOOD.split_once("[os]").expect("it is the last section");
+        let text = before.replacen("[[nics]]", &format!("[[nics]]\n{nic}"), 1);
+        match parse("f", &text, Path::new("")).map(|loaded| loaded.config.os) {
+            Ok(OsDriver::Linux { interfaces }) => Ok(interfaces),
+            Ok(other) => panic!("{other:?}"),
+            Err(error) => Err(error.to_string()),
+        }
+    };
+    let found = |nic: &str| interfaces(nic).expect("good")[0].selector.clone();
+    assert_eq!(found(""), Selector::Subnet);
+    assert_eq!(found("interface = \"eth1\""), Selector::Name("eth1".to_owned()));
+    let mac = Selector::Mac([0, 0x0d, 0x3a, 1, 2, 0xff]);
+    assert_eq!(found("mac = \"00:0d:3a:01:02:ff\""), mac);
+    assert_eq!(found("mac = \"00-0D-3A-01-02-FF\""), mac);
+    for (wrong, said) in [
+        ("mac = \"00:0d:3a\"", "\"00:0d:3a\" is not a MAC address"),
+        ("interface = \"eth 0\"", "\"eth 0\" is not the name of an interface"),
+        ("interface = \"eth0\"\nmac = \"00:0d:3a:01:02:ff\"", "not by both"),
+    ] {
+        shows(&interfaces(wrong).unwrap_err(), &[said]);
+    }
     let report = errors_of(&with("driver = \"userspace\"", "driver = \"linux\""));
-    shows(&report, &["driver \"linux\" is not known", "use one of: userspace"]);
+    shows(&report, &["a kernel address has no responder", "`driver = \"userspace\"`"]);
 }
 
 #[test]

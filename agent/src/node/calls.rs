@@ -21,9 +21,17 @@ use crate::os::{Addition, AddressDriver, OsError};
 
 /// A call to the OS.
 pub(super) enum OsCall {
-    Add { call: Call, addition: Addition, computed_at: Clocks, start_within: Duration },
+    Add(AddCall),
     Remove { call: Call, addresses: Vec<IpAddr> },
-    Sweep { call: Call, keep: BTreeSet<IpAddr> },
+    Sweep { call: Call, managed: BTreeSet<IpAddr>, keep: BTreeSet<IpAddr> },
+}
+
+/// Addresses to put on the OS, and when that must have begun.
+pub(super) struct AddCall {
+    pub(super) call: Call,
+    pub(super) addition: Addition,
+    pub(super) computed_at: Clocks,
+    pub(super) start_within: Duration,
 }
 
 /// A call to the disk.
@@ -39,31 +47,76 @@ pub(super) async fn work_os(
     clocks: Arc<dyn ClockSource>,
     outcomes: Sender<Input>,
 ) {
-    while let Some(call) = calls.recv().await {
-        let outcome = execute(call, &*driver, &*clocks).await;
-        if outcomes.send(outcome).await.is_err() {
-            return;
+    let mut next = None;
+    loop {
+        let call = match next.take() {
+            Some(call) => call,
+            None => match calls.recv().await {
+                Some(call) => call,
+                None => return,
+            },
+        };
+        let ended = match call {
+            OsCall::Add(add) => {
+                // Adds that wait behind one another cost one look at the OS, not one each.
+                let mut adds = vec![add];
+                while next.is_none() {
+                    match calls.try_recv() {
+                        Ok(OsCall::Add(add)) => adds.push(add),
+                        Ok(other) => next = Some(other),
+                        Err(_) => break,
+                    }
+                }
+                add_all(adds, &*driver, &*clocks).await
+            }
+            OsCall::Remove { call, addresses } => {
+                vec![removed(call, driver.remove(addresses).await)]
+            }
+            OsCall::Sweep { call, managed, keep } => {
+                vec![removed(call, sweep(&*driver, &managed, &keep).await)]
+            }
+        };
+        for outcome in ended {
+            if outcomes.send(outcome).await.is_err() {
+                return;
+            }
         }
     }
 }
 
-async fn execute(call: OsCall, driver: &dyn AddressDriver, clocks: &dyn ClockSource) -> Input {
-    match call {
-        OsCall::Add { call, addition, computed_at, start_within } => {
-            let waited = clocks.now().longest_since(computed_at);
-            if waited > start_within {
-                let waited = waited.as_millis();
-                let problem = format!("the OS was busy for {waited} ms");
-                return Input::AddFailed { call, problem };
-            }
-            match driver.add(addition).await {
-                Ok(()) => Input::Added { call, at: clocks.now() },
-                Err(OsError { problem }) => Input::AddFailed { call, problem },
-            }
+/// Tells the machine what somebody else changed on the OS, until the node ends.
+pub(super) async fn watch_os(driver: Arc<dyn AddressDriver>, outcomes: Sender<Input>) {
+    while outcomes.send(Input::Sighted(driver.sighted().await)).await.is_ok() {}
+}
+
+async fn add_all(
+    adds: Vec<AddCall>,
+    driver: &dyn AddressDriver,
+    clocks: &dyn ClockSource,
+) -> Vec<Input> {
+    let mut outcomes = Vec::new();
+    let mut begun = Vec::new();
+    let mut additions = Vec::new();
+    for AddCall { call, addition, computed_at, start_within } in adds {
+        let waited = clocks.now().longest_since(computed_at);
+        if waited > start_within {
+            let problem = format!("the OS was busy for {} ms", waited.as_millis());
+            outcomes.push(Input::AddFailed { call, problem });
+        } else {
+            begun.push(call);
+            additions.push(addition);
         }
-        OsCall::Remove { call, addresses } => removed(call, driver.remove(addresses).await),
-        OsCall::Sweep { call, keep } => removed(call, sweep(driver, &keep).await),
     }
+    if additions.is_empty() {
+        return outcomes;
+    }
+    let ended = driver.add(additions).await;
+    let at = clocks.now();
+    outcomes.extend(begun.into_iter().zip(ended).map(|(call, outcome)| match outcome {
+        Ok(()) => Input::Added { call, at },
+        Err(OsError { problem }) => Input::AddFailed { call, problem },
+    }));
+    outcomes
 }
 
 fn removed(call: Call, outcome: Result<(), OsError>) -> Input {
@@ -73,14 +126,18 @@ fn removed(call: Call, outcome: Result<(), OsError>) -> Input {
     }
 }
 
-/// Takes off all managed addresses but these, and reads back.
-async fn sweep(driver: &dyn AddressDriver, keep: &BTreeSet<IpAddr>) -> Result<(), OsError> {
-    let strays = strays(driver, keep).await?;
+/// Takes off all managed addresses but those to keep, and reads back.
+async fn sweep(
+    driver: &dyn AddressDriver,
+    managed: &BTreeSet<IpAddr>,
+    keep: &BTreeSet<IpAddr>,
+) -> Result<(), OsError> {
+    let strays = strays(driver, managed, keep).await?;
     if strays.is_empty() {
         return Ok(());
     }
     driver.remove(strays).await?;
-    match self::strays(driver, keep).await?.as_slice() {
+    match self::strays(driver, managed, keep).await?.as_slice() {
         [] => Ok(()),
         [first, ..] => Err(OsError { problem: format!("{first} is still there") }),
     }
@@ -88,9 +145,10 @@ async fn sweep(driver: &dyn AddressDriver, keep: &BTreeSet<IpAddr>) -> Result<()
 
 async fn strays(
     driver: &dyn AddressDriver,
+    managed: &BTreeSet<IpAddr>,
     keep: &BTreeSet<IpAddr>,
 ) -> Result<Vec<IpAddr>, OsError> {
-    let found = driver.found().await?;
+    let found = driver.found(managed).await?;
     let strays = found.iter().map(|one| one.address);
     Ok(strays.filter(|one| !keep.contains(one)).collect())
 }

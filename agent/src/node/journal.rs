@@ -26,6 +26,16 @@ pub(super) fn write(event: &Event) {
             let vip = vip.as_ref().map_or("", |vip| vip.as_str());
             warn!(vip, "cannot drop the address, trying again: {problem}");
         }
+        Event::Disturbed { vip, epoch, address } => warn!(
+            %vip, %epoch, %address,
+            "something else took the address off this node, or changed it; it is put back"
+        ),
+        Event::Stray { address } => warn!(
+            %address,
+            "something else put the address of a VIP on this node, which does not hold it; it is \
+             taken off (cloud-init, cloud-netconfig and nm-cloud-setup do that; `vipfence doctor` \
+             names the line that stops them)"
+        ),
         Event::Released { vip, epoch } => info!(%vip, %epoch, "released"),
         Event::PersistFailed { vip, problem } => {
             // The release cannot be confirmed, so whoever waits for it waits for the whole lease.

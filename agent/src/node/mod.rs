@@ -20,6 +20,8 @@ mod runner;
 pub(crate) mod state;
 mod transport;
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -52,6 +54,8 @@ pub(crate) struct NodeConfig {
     pub(crate) version: String,
     /// How often to beat.
     pub(crate) heartbeat: Duration,
+    /// Every address of a VIP of the cluster, as far as this node's disk tells.
+    pub(crate) managed: BTreeSet<IpAddr>,
 }
 
 /// What a node works with.
@@ -97,7 +101,8 @@ impl NodeRunner {
             heartbeat: config.heartbeat,
             spent: parts.remembered.spent,
             highest_epoch: parts.remembered.highest_epoch,
-            found: parts.driver.found().await?,
+            found: parts.driver.found(&config.managed).await?,
+            managed: config.managed,
         };
         let now = parts.clocks.now();
         let (holder, effects) = Holder::start(now, start);
@@ -144,6 +149,11 @@ impl NodeHandle {
     /// How the node is.
     pub(crate) async fn health(&self, arm_ok: Option<bool>, detail: String) {
         self.tell(Input::Health { arm_ok, detail }).await;
+    }
+
+    /// The cluster's VIPs have these addresses now.
+    pub(crate) async fn managed_are(&self, addresses: BTreeSet<IpAddr>) {
+        self.tell(Input::Managed { addresses }).await;
     }
 
     /// The timers changed.

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use vipfence_agent_core::{Effect, HeldVip, Input, LocalView};
 use vipfence_types::{BootId, Heartbeat};
 
-use super::calls::{DiskCall, OsCall, work_disk, work_os};
+use super::calls::{AddCall, DiskCall, OsCall, watch_os, work_disk, work_os};
 use super::state::NodeState;
 use super::transport::{BeatError, BeatTransport};
 use super::{NodeHandle, journal};
@@ -40,6 +40,7 @@ pub(super) struct Runner {
     os: UnboundedSender<OsCall>,
     disk: UnboundedSender<DiskCall>,
     workers: [JoinHandle<()>; 2],
+    watching: JoinHandle<()>,
 }
 
 impl Runner {
@@ -48,6 +49,7 @@ impl Runner {
         let (disk, disk_calls) = mpsc::unbounded_channel();
         let clocks = Arc::clone(&handle.clocks);
         let outcomes = handle.inputs.clone();
+        let watching = tokio::spawn(watch_os(Arc::clone(&workings.driver), outcomes.clone()));
         let workers = [
             tokio::spawn(work_os(os_calls, workings.driver, clocks, outcomes.clone())),
             tokio::spawn(work_disk(disk_calls, workings.state, outcomes)),
@@ -60,6 +62,7 @@ impl Runner {
             os,
             disk,
             workers,
+            watching,
         }
     }
 
@@ -67,6 +70,7 @@ impl Runner {
     /// the state directory was given back.
     pub(super) async fn run(self, first: Vec<Effect>, inputs: mpsc::Receiver<Input>) {
         self.repeat(first, inputs).await;
+        self.watching.abort();
         drop((self.os, self.disk));
         for worker in self.workers {
             // One that hangs in the OS or on the disk dies with the process.
@@ -112,16 +116,18 @@ impl Runner {
                     lifetime,
                     computed_at,
                     start_within,
-                } => self.ask_os(OsCall::Add {
+                } => self.ask_os(OsCall::Add(AddCall {
                     call,
                     addition: Addition { vip, epoch, addresses, lifetime },
                     computed_at,
                     start_within,
-                }),
+                })),
                 Effect::Drop { call, addresses, .. } => {
                     self.ask_os(OsCall::Remove { call, addresses })
                 }
-                Effect::Sweep { call, keep } => self.ask_os(OsCall::Sweep { call, keep }),
+                Effect::Sweep { call, managed, keep } => {
+                    self.ask_os(OsCall::Sweep { call, managed, keep })
+                }
                 Effect::PersistSpent { call, vip, addresses, epoch } => {
                     self.ask_disk(DiskCall::Spend { call, vip, addresses, epoch })
                 }

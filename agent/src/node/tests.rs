@@ -95,6 +95,7 @@ impl Bench {
             nics: vec![],
             version: "1".into(),
             heartbeat: Duration::from_millis(100),
+            managed: BTreeSet::new(),
         };
         let parts = NodeParts {
             driver: Arc::new(driver.clone()),
@@ -118,7 +119,7 @@ impl Bench {
     }
 
     async fn on_os(&self) -> Vec<IpAddr> {
-        let found = self.driver.found().await.unwrap();
+        let found = self.driver.found(&BTreeSet::new()).await.unwrap();
         found.iter().map(|one| one.address).collect()
     }
 }
@@ -193,7 +194,7 @@ impl ClockSource for Frozen {
 
 #[tokio::test]
 async fn an_add_that_waited_too_long_is_not_begun() {
-    use super::calls::{OsCall, work_os};
+    use super::calls::{AddCall, OsCall, work_os};
     let now = Clocks::all_at(Duration::from_secs(10));
     let clocks: Arc<dyn ClockSource> = Arc::new(Frozen(now.plus(Duration::from_millis(101))));
     let driver = Userspace::new(NodeId::new("n1").unwrap(), Arc::clone(&clocks));
@@ -201,7 +202,7 @@ async fn an_add_that_waited_too_long_is_not_begun() {
     let (outcomes, mut inputs) = mpsc::channel(1);
     let call = vipfence_agent_core::Call(1);
     calls
-        .send(OsCall::Add {
+        .send(OsCall::Add(AddCall {
             call,
             addition: crate::os::Addition {
                 vip: VipName::new("demo").unwrap(),
@@ -211,7 +212,7 @@ async fn an_add_that_waited_too_long_is_not_begun() {
             },
             computed_at: now,
             start_within: Duration::from_millis(100),
-        })
+        }))
         .ok()
         .unwrap();
     drop(calls);
@@ -219,5 +220,5 @@ async fn an_add_that_waited_too_long_is_not_begun() {
     let problem = "the OS was busy for 101 ms".to_owned();
     let outcome = inputs.recv().await;
     assert_eq!(outcome, Some(Input::AddFailed { call, problem }));
-    assert_eq!(driver.found().await.unwrap(), []);
+    assert_eq!(driver.found(&BTreeSet::new()).await.unwrap(), []);
 }

@@ -8,13 +8,16 @@
 //! I1 rests on what a driver promises: an address that was added with a lifetime is gone when
 //! the lifetime has ended (and `KERNEL_SLACK` has passed), with no code of the agent running.
 
+#[cfg(target_os = "linux")]
+pub(crate) mod linux;
 pub(crate) mod userspace;
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use vipfence_agent_core::Found;
+use vipfence_agent_core::{Found, Sighting};
 use vipfence_types::{Epoch, VipAddress, VipName};
 
 /// A call to the OS failed: the addresses may or may not be there.
@@ -38,17 +41,44 @@ pub(crate) struct Addition {
     pub(crate) lifetime: Duration,
 }
 
+/// Which interface belongs to a NIC of this node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Interface {
+    /// The node's own name for the NIC.
+    pub(crate) nic: String,
+    /// How the interface is found.
+    pub(crate) selector: Selector,
+}
+
+/// How an interface is found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Selector {
+    /// By its name.
+    Name(String),
+    /// By its MAC address, which Azure shows for each NIC.
+    Mac([u8; 6]),
+    /// The one with an address in whose subnet the VIP is.
+    Subnet,
+}
+
 /// Addresses on an operating system. The calls of one agent come one after the other.
 pub(crate) trait AddressDriver: Send + Sync {
-    /// Puts the addresses on the OS; where they are already, their lifetime starts anew. `Ok`
-    /// only after they were read back.
-    fn add(&self, addition: Addition) -> BoxFuture<'_, Result<(), OsError>>;
+    /// Puts the addresses on the OS; where they are already, their lifetime starts anew. One outcome
+    /// for each addition, in their order; `Ok` only after its addresses were read back.
+    fn add(&self, additions: Vec<Addition>) -> BoxFuture<'_, Vec<Result<(), OsError>>>;
 
     /// Takes the addresses off the OS; one that is not there is no error. `Ok` only after a read
     /// back that does not show them.
     fn remove(&self, addresses: Vec<IpAddr>) -> BoxFuture<'_, Result<(), OsError>>;
 
-    /// Every managed address on the OS: each that this program has added, in this start or an
-    /// earlier one, and none else.
-    fn found(&self) -> BoxFuture<'_, Result<Vec<Found>, OsError>>;
+    /// What is on the OS of these addresses, whoever put it there, and of those that this program
+    /// has added, in this start or an earlier one.
+    fn found<'a>(
+        &'a self,
+        managed: &'a BTreeSet<IpAddr>,
+    ) -> BoxFuture<'a, Result<Vec<Found>, OsError>>;
+
+    /// Waits for the next change of an address that this driver has not made, and says what there is
+    /// after it. Only one task may wait.
+    fn sighted(&self) -> BoxFuture<'_, Sighting>;
 }

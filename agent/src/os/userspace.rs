@@ -12,7 +12,7 @@
 //! 200 {"node":"n1","vip":"demo","epoch":7}      503 {"node":"n1","reason":"..."}
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,7 +27,7 @@ use axum::routing::get;
 use futures_util::future::BoxFuture;
 use serde::Serialize;
 use tokio::net::TcpListener;
-use vipfence_agent_core::Found;
+use vipfence_agent_core::{Found, Sighting};
 use vipfence_types::{Clocks, Epoch, NodeId, VipName};
 
 use super::{Addition, AddressDriver, OsError};
@@ -162,19 +162,22 @@ fn json(status: StatusCode, body: &impl Serialize) -> Response {
 }
 
 impl AddressDriver for Userspace {
-    fn add(&self, addition: Addition) -> BoxFuture<'_, Result<(), OsError>> {
+    fn add(&self, additions: Vec<Addition>) -> BoxFuture<'_, Vec<Result<(), OsError>>> {
         Box::pin(async move {
             let mut table = self.table();
-            for one in &addition.addresses {
-                let entry = Entry {
-                    vip: addition.vip.clone(),
-                    epoch: addition.epoch,
-                    set_at: self.clocks.now(),
-                    lifetime: addition.lifetime,
-                };
-                table.insert(one.address, entry);
-            }
-            Ok(())
+            let mut add = |addition: Addition| {
+                for one in &addition.addresses {
+                    let entry = Entry {
+                        vip: addition.vip.clone(),
+                        epoch: addition.epoch,
+                        set_at: self.clocks.now(),
+                        lifetime: addition.lifetime,
+                    };
+                    table.insert(one.address, entry);
+                }
+                Ok(())
+            };
+            additions.into_iter().map(&mut add).collect()
         })
     }
 
@@ -185,7 +188,11 @@ impl AddressDriver for Userspace {
         })
     }
 
-    fn found(&self) -> BoxFuture<'_, Result<Vec<Found>, OsError>> {
+    /// Nobody else writes the table, so that nothing but what was added is ever in it.
+    fn found<'a>(
+        &'a self,
+        _managed: &'a BTreeSet<IpAddr>,
+    ) -> BoxFuture<'a, Result<Vec<Found>, OsError>> {
         Box::pin(async move {
             let mut table = self.table();
             let now = self.clocks.now();
@@ -196,6 +203,10 @@ impl AddressDriver for Userspace {
             });
             Ok(found.collect())
         })
+    }
+
+    fn sighted(&self) -> BoxFuture<'_, Sighting> {
+        Box::pin(std::future::pending())
     }
 }
 

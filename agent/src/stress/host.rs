@@ -202,6 +202,7 @@ impl Blueprint {
             nics: vec![self.nic.clone()],
             version: "stress".to_owned(),
             heartbeat: self.timing.agent_heartbeat(),
+            managed: std::collections::BTreeSet::new(),
         }
     }
 }

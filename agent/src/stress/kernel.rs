@@ -1,10 +1,11 @@
 //! The OS of a node: the stage's kernel, behind the trait that production's drivers have.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use vipfence_agent_core::Found;
+use vipfence_agent_core::{Found, Sighting};
 use vipfence_sim::Who;
 
 use super::stage::Shared;
@@ -48,15 +49,28 @@ impl StageKernel {
 }
 
 impl AddressDriver for StageKernel {
-    fn add(&self, addition: Addition) -> BoxFuture<'_, Result<(), OsError>> {
-        Box::pin(self.call(Asked::Add(addition)))
+    fn add(&self, additions: Vec<Addition>) -> BoxFuture<'_, Vec<Result<(), OsError>>> {
+        Box::pin(async move {
+            let mut outcomes = Vec::new();
+            for addition in additions {
+                outcomes.push(self.call(Asked::Add(addition)).await);
+            }
+            outcomes
+        })
     }
 
     fn remove(&self, addresses: Vec<IpAddr>) -> BoxFuture<'_, Result<(), OsError>> {
         Box::pin(self.call(Asked::Remove(addresses)))
     }
 
-    fn found(&self) -> BoxFuture<'_, Result<Vec<Found>, OsError>> {
+    fn found<'a>(
+        &'a self,
+        _managed: &'a BTreeSet<IpAddr>,
+    ) -> BoxFuture<'a, Result<Vec<Found>, OsError>> {
         Box::pin(async move { Ok(self.stage.enter().found(self.who.node)) })
+    }
+
+    fn sighted(&self) -> BoxFuture<'_, Sighting> {
+        Box::pin(std::future::pending())
     }
 }

@@ -18,6 +18,7 @@ mod os;
 mod outside;
 
 use std::{
+    collections::BTreeSet,
     collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex},
     time::Duration,
@@ -104,6 +105,7 @@ impl Process {
             heartbeat: me.timing.agent_heartbeat(),
             spent: host.memory.spent.clone(),
             highest_epoch: host.memory.highest_epoch.max(host.memory.spent.highest()),
+            managed: BTreeSet::new(),
             found: host.kernel.found(host.now.mono_us),
         };
         host.memory.boots.insert(0, boot.clone());

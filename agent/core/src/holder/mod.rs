@@ -3,6 +3,7 @@
 mod answer;
 mod outcome;
 mod plan;
+mod sighted;
 mod stop;
 #[cfg(test)]
 mod tests;
@@ -68,6 +69,8 @@ pub struct Holder {
     durable: Spent,
     /// What is on its way there.
     writing: BTreeMap<Call, Writing>,
+    /// Every address of a VIP of this cluster, as far as is known here. Only to take off with.
+    managed: BTreeSet<IpAddr>,
     sweep: Sweep,
     /// Grants of the newest answer that were not taken.
     pub(crate) refused: BTreeSet<VipEpoch>,
@@ -92,6 +95,7 @@ impl Holder {
     pub fn start(now: Clocks, start: Start) -> (Self, Vec<Effect>) {
         let mut holder = Self {
             sweep: Sweep::of(&start.found),
+            managed: start.managed,
             highest_epoch: start.highest_epoch.max(start.spent.highest()),
             pulse: Pulse::new(start.heartbeat),
             cluster: start.cluster,
@@ -155,6 +159,8 @@ impl Holder {
             Input::PersistFailed { call, problem } => {
                 self.persist_failed(now, call, problem, &mut effects);
             }
+            Input::Managed { addresses } => self.managed_are(addresses),
+            Input::Sighted(sighting) => self.sighted(now, sighting, &mut effects),
             Input::Health { arm_ok, detail } => self.health_is(arm_ok, detail),
             Input::HeartbeatEvery { interval } => self.pulse.every(interval),
             Input::Stop { within } => self.begin_stop(now, within),

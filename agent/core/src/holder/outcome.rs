@@ -58,6 +58,10 @@ impl Holder {
             return;
         }
         holding.kernel.unsure = false;
+        if out.outdated {
+            // The lifetime was set in time, but whether the address is still there is not known.
+            return;
+        }
         holding.kernel.set = Some(Timer::new(out.computed_at, out.lifetime));
         holding.kernel.retry = None;
         let healed = !core::mem::take(&mut holding.kernel.problem).is_empty();

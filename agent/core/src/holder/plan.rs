@@ -87,7 +87,8 @@ impl Holder {
         }
         let mut keep = self.held_addresses();
         keep.extend(&self.sweep.spare);
-        fx.push(Effect::Sweep { call, keep });
+        let managed = self.managed.difference(&keep).copied().collect();
+        fx.push(Effect::Sweep { call, managed, keep });
     }
 
     fn plan_drops(&mut self, now: Clocks, fx: &mut Vec<Effect>) {
@@ -139,16 +140,19 @@ impl Holder {
     }
 
     fn plan_adds(&mut self, now: Clocks, fx: &mut Vec<Effect>) {
+        let due = |record: &Record| matches!(record, Record::Holding(h) if h.add_due(now, false).is_some());
+        let along = self.records.values().any(due);
         for (vip, record) in &mut self.records {
             let Record::Holding(holding) = record else {
                 continue;
             };
-            let Some(lifetime) = holding.add_due(now) else {
+            let Some(lifetime) = holding.add_due(now, along) else {
                 continue;
             };
             self.last_call += 1;
             let call = crate::Call(self.last_call);
-            holding.kernel.out = Some(OutstandingAdd { call, computed_at: now, lifetime });
+            holding.kernel.out =
+                Some(OutstandingAdd { outdated: false, call, computed_at: now, lifetime });
             fx.push(Effect::Add {
                 call,
                 vip: vip.clone(),

@@ -40,7 +40,8 @@ impl Bench {
             addresses: vec![VipAddress::host(IpAddr::from([10, 5, 0, last]))],
             lifetime: Duration::from_secs(3),
         };
-        self.driver.add(addition).await.unwrap();
+        let added = self.driver.add(vec![addition]).await;
+        assert!(added.iter().all(Result::is_ok), "{added:?}");
     }
 
     /// Status line, content type and body.
@@ -106,7 +107,7 @@ async fn no_answer_outlives_the_lifetime_whichever_clock_shows_its_end() {
         assert_eq!(bench.get("/", "x").await, served("demo", 7));
         bench.turn(end);
         assert_eq!(bench.get("/", "x").await, refused("no VIP is on n1"));
-        assert_eq!(bench.driver.found().await.unwrap(), []);
+        assert_eq!(bench.driver.found(&BTreeSet::new()).await.unwrap(), []);
     }
 }
 
@@ -118,7 +119,7 @@ async fn a_second_add_starts_the_lifetime_anew_under_the_new_epoch() {
     bench.add("demo", 110, 8).await;
     bench.turn(|now| now.mono_us += 2_000_000);
     assert_eq!(bench.get("/", "x").await, served("demo", 8));
-    let left = bench.driver.found().await.unwrap()[0].lifetime_left;
+    let left = bench.driver.found(&BTreeSet::new()).await.unwrap()[0].lifetime_left;
     assert_eq!(left, Some(Duration::from_secs(1)));
 }
 

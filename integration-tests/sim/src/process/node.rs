@@ -59,7 +59,7 @@ impl Process {
                 agent::Effect::Drop { call, addresses, .. } => {
                     self.ask_os(OsCall::Remove { call, addresses }, host, out);
                 }
-                agent::Effect::Sweep { call, keep } => {
+                agent::Effect::Sweep { call, managed: _, keep } => {
                     self.ask_os(OsCall::Sweep { call, keep }, host, out);
                 }
                 agent::Effect::PersistSpent { call, vip, addresses, epoch } => {

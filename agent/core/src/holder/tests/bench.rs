@@ -2,6 +2,7 @@
 
 use core::net::IpAddr;
 use core::time::Duration;
+use std::collections::BTreeSet;
 
 use vipfence_types::{
     Answer, BootId, Clocks, ClusterName, Epoch, Grant, Heartbeat, NicId, NicRecord, NodeId,
@@ -61,6 +62,7 @@ pub(super) fn start() -> Start {
         heartbeat: secs(1),
         spent: Spent::default(),
         highest_epoch: Epoch(0),
+        managed: BTreeSet::new(),
         found: Vec::<Found>::new(),
     }
 }

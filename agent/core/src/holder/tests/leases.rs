@@ -249,11 +249,15 @@ fn a_starting_agent_is_entitled_to_nothing_and_sweeps_what_has_no_end() {
         ..start()
     });
     let keep = [110, 111].map(|last| std::net::IpAddr::from([10, 5, 0, last]));
-    assert_eq!(acts(&effects), [Effect::Sweep { call: crate::Call(1), keep: keep.into() }]);
+    assert_eq!(
+        acts(&effects),
+        [Effect::Sweep { call: crate::Call(1), managed: [].into(), keep: keep.into() }]
+    );
     assert_eq!(bench.held(), []);
     // The first answer says which of the others go.
     let effects = bench.answer(&[grant("demo", 5)], &[]);
-    let sweep = Effect::Sweep { call: crate::Call(2), keep: [address("demo")].into() };
+    let sweep =
+        Effect::Sweep { call: crate::Call(2), managed: [].into(), keep: [address("demo")].into() };
     assert!(effects.contains(&sweep));
     assert_eq!(adds(&effects).len(), 1);
 }

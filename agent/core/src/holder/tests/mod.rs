@@ -6,5 +6,6 @@ mod bench;
 mod leases;
 mod random;
 mod releases;
+mod sighted;
 mod stops;
 mod table;

@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use vipfence_types::{Answer, BootId, Clocks, Epoch, Grant, Refusal, Term, VipEpoch, VipName};
 
 use super::bench::{address, at, grant, name, start};
-use crate::{Effect, Found, Holder, Input, Spent, Start};
+use crate::{Effect, Found, Holder, Input, Sighting, Spent, Start};
 
 const VIPS: [&str; 2] = ["demo", "other"];
 
@@ -26,6 +26,7 @@ enum Move {
     Answer { back: u64, words: [Word; 2], ttl_ms: u64, hold: bool },
     Refuse { second_boot: bool },
     Nudge,
+    Sight { vip: usize, what: u8 },
     Kernel { fails: bool },
     Disk { fails: bool },
     Restart,
@@ -52,6 +53,7 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         6 => answer.prop_map(|(back, words, ttl_ms, hold)| Move::Answer { back, words, ttl_ms, hold }),
         1 => any::<bool>().prop_map(|second_boot| Move::Refuse { second_boot }),
         2 => Just(Move::Nudge),
+        2 => (0_usize..2, 0_u8..4).prop_map(|(vip, what)| Move::Sight { vip, what }),
         8 => prop::bool::weighted(0.2).prop_map(|fails| Move::Kernel { fails }),
         6 => prop::bool::weighted(0.2).prop_map(|fails| Move::Disk { fails }),
         1 => Just(Move::Restart),
@@ -198,7 +200,7 @@ impl World {
                 self.kernel.retain(|one, _| !addresses.contains(one));
                 self.step(Input::Dropped { call });
             }
-            Effect::Sweep { call, keep } => {
+            Effect::Sweep { call, keep, .. } => {
                 self.kernel.retain(|one, _| keep.contains(one));
                 self.step(Input::Dropped { call });
             }
@@ -259,6 +261,20 @@ impl World {
         self.step(Input::Refused { boot, seq, refusal });
     }
 
+    /// Something else touches an address, or seems to.
+    fn sight(&mut self, address: IpAddr, what: u8) {
+        let input = match what {
+            0 => {
+                self.kernel.remove(&address);
+                Input::Sighted(Sighting::Gone(address))
+            }
+            1 => Input::Sighted(Sighting::Foreign(address)),
+            2 => Input::Sighted(Sighting::Unknown),
+            _ => Input::Managed { addresses: [address].into() },
+        };
+        self.step(input);
+    }
+
     /// Killed, and started again: what was asked of the kernel and of the disk is lost.
     fn restart(&mut self) {
         self.expire();
@@ -298,6 +314,7 @@ impl World {
             Move::Answer { back, words, ttl_ms, hold } => self.answer(back, words, ttl_ms, hold),
             Move::Refuse { second_boot } => self.refuse(second_boot),
             Move::Nudge => self.step(Input::Nudged),
+            Move::Sight { vip, what } => self.sight(address(VIPS[vip]), what),
             Move::Kernel { fails } => self.kernel(fails),
             Move::Disk { fails } => self.disk(fails),
             Move::Restart => self.restart(),

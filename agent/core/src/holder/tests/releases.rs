@@ -74,7 +74,7 @@ fn a_release_without_a_memory_reads_the_whole_kernel_back_and_spends_the_name() 
     let effects = bench.answer(&[grant("other", 6)], &[at("demo", 5)]);
     let sweep = drop_call(&effects);
     let keep = [address("other")].into();
-    assert!(effects.contains(&Effect::Sweep { call: sweep, keep }));
+    assert!(effects.contains(&Effect::Sweep { call: sweep, managed: [].into(), keep }));
     let effects = bench.step(Input::Dropped { call: sweep });
     let spend = persist_call(&effects);
     let effects = bench.step(Input::Persisted { call: spend });

@@ -1,0 +1,67 @@
+//! What is done about an address that something else changed: cloud-init and its kind, which add
+//! what Azure's metadata lists; an administrator; an interface that went and came back.
+//!
+//! What this node holds is put back, what it does not hold is taken off (I1, exception of
+//! design.md §11). Both go the ways that every add and every sweep goes. Deliberately not here: any
+//! entitlement. Nothing that is seen on an OS gives one.
+
+use core::net::IpAddr;
+use std::collections::BTreeSet;
+
+use vipfence_types::Clocks;
+
+use super::Holder;
+use crate::record::Record;
+use crate::{Effect, Event, Sighting};
+
+impl Holder {
+    pub(super) fn managed_are(&mut self, addresses: BTreeSet<IpAddr>) {
+        if addresses.iter().any(|one| !self.managed.contains(one)) {
+            // It may have been on the OS before it became a VIP's.
+            self.sweep.wanted = true;
+        }
+        self.managed = addresses;
+    }
+
+    pub(super) fn sighted(&mut self, now: Clocks, sighting: Sighting, fx: &mut Vec<Effect>) {
+        match sighting {
+            Sighting::Foreign(address) => {
+                if !self.disturbed(now, address, fx) && self.managed.contains(&address) {
+                    fx.push(Effect::Event(Event::Stray { address }));
+                    self.sweep.wanted = true;
+                }
+            }
+            Sighting::Gone(address) => {
+                self.disturbed(now, address, fx);
+            }
+            Sighting::Unknown => {
+                for record in self.records.values_mut() {
+                    if let Record::Holding(holding) = record {
+                        holding.disturb(now);
+                    }
+                }
+                self.sweep.wanted = true;
+            }
+        }
+    }
+
+    /// Whether the address is one that this node holds. Inside the last second of a lease the
+    /// kernel takes it off by itself, and nothing is put back.
+    fn disturbed(&mut self, now: Clocks, address: IpAddr, fx: &mut Vec<Effect>) -> bool {
+        for (vip, record) in &mut self.records {
+            let Record::Holding(holding) = record else {
+                continue;
+            };
+            if !holding.addresses.iter().any(|one| one.address == address) {
+                continue;
+            }
+            if holding.kernel.set.is_some() && holding.lease.kernel_lifetime(now).is_some() {
+                let (vip, epoch) = (vip.clone(), holding.epoch);
+                fx.push(Effect::Event(Event::Disturbed { vip, epoch, address }));
+            }
+            holding.disturb(now);
+            return true;
+        }
+        false
+    }
+}
