@@ -7,6 +7,11 @@
 //!                        node  <------- gRPC API -------+        HTTP port
 //! ```
 //!
+//! The order of the start: the lock of the state directory, the listeners, consensus, the node. So
+//! Raft may vote, and even lead, before the node has dropped what an earlier start left on the OS:
+//! neither a vote nor leading entitles to an address. The node itself joins, by its first heartbeat,
+//! only when nothing is left that would stay for ever (`Holder`).
+//!
 //! It decides nothing. Where a part ends by itself the process ends too: the addresses of this node
 //! then go with their lifetimes, and the others take over.
 

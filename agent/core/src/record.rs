@@ -5,7 +5,7 @@ use core::time::Duration;
 use std::collections::BTreeSet;
 
 use serde::Serialize;
-use vipfence_types::{Clocks, Epoch, KERNEL_LIFETIME_CAP, VipAddress};
+use vipfence_types::{Clocks, Epoch, KERNEL_LIFETIME_CAP, Mutation, VipAddress};
 
 use crate::lease::{Lease, Timer};
 use crate::{Call, Found};
@@ -224,8 +224,13 @@ pub(crate) struct Sweep {
     /// grant, until the first answer tells which.
     pub(crate) spare: BTreeSet<IpAddr>,
     pub(crate) wanted: bool,
+    /// The start's own sweep is not done: an address without an end of its own may be there. The
+    /// node joins only afterwards.
+    pub(crate) before_joining: bool,
     pub(crate) call: Option<Call>,
     pub(crate) retry: Option<Timer>,
+    /// Why the last one failed, for people.
+    pub(crate) problem: String,
 }
 
 impl Sweep {
@@ -235,11 +240,14 @@ impl Sweep {
             let left = one.lifetime_left;
             left.is_some_and(|left| left <= KERNEL_LIFETIME_CAP)
         };
+        let endless = !found.iter().all(ours);
         Self {
             spare: found.iter().filter(|one| ours(one)).map(|one| one.address).collect(),
-            wanted: !found.iter().all(ours),
+            wanted: endless,
+            before_joining: endless && !Mutation::JoinedBeforeSweep.is_on(),
             call: None,
             retry: None,
+            problem: String::new(),
         }
     }
 

@@ -70,7 +70,18 @@ impl Holder {
         if self.is_stopping() {
             parts.push("the agent is stopping".to_owned());
         }
+        if !self.sweep.problem.is_empty() {
+            let stays_out =
+                if self.sweep.before_joining { "; the node joins without them" } else { "" };
+            let problem = &self.sweep.problem;
+            parts.push(format!(
+                "addresses that this node must not have stay on it: {problem}{stays_out}"
+            ));
+        }
         match &self.pulse.contact {
+            Contact::NotYet if self.sweep.before_joining => {
+                parts.push("what an earlier start left behind is dropped first".to_owned());
+            }
             Contact::NotYet => parts.push("no leader has answered yet".to_owned()),
             Contact::Answered(_) => {}
             Contact::Silent(problem) if self.lapsed.is_empty() => {

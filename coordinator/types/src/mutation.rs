@@ -87,6 +87,7 @@ mutations! {
     LateWritesForgotten, "I2", "without If-Match, nobody waits for writes that may still come";
     DriftIgnored, "I6", "what an outsider did to a VIP at rest is not put right";
     ThrottlingIgnored, "Budget", "a write is begun before the time that a throttling answer names";
+    JoinedBeforeSweep, "I1", "a node joins before it has dropped what an earlier start left without an end";
 }
 
 impl Mutation {

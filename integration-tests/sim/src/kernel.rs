@@ -48,6 +48,11 @@ impl Kernel {
         self.addresses.insert(address, Entry { ends: Some(ends), goes: Some(goes) });
     }
 
+    /// Somebody sets an address that stays for ever.
+    pub fn set_for_ever(&mut self, address: IpAddr) {
+        self.addresses.insert(address, Entry { ends: None, goes: None });
+    }
+
     /// Takes an address off.
     pub fn drop(&mut self, address: IpAddr) -> bool {
         self.addresses.remove(&address).is_some()

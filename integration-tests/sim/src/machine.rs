@@ -50,6 +50,9 @@ pub(crate) struct Machine {
     /// What has to happen before they count all the same, and to which process.
     pub(crate) excuse_ends: ExcuseEnds,
     pub(crate) excused_process: Option<u64>,
+    /// Addresses without an end that somebody left while no agent ran. They count from the moment
+    /// at which an agent takes part without having dropped them.
+    pub(crate) left_behind: BTreeSet<IpAddr>,
     /// The process that set each address last: another one leaves it to the kernel.
     pub(crate) set_by: BTreeMap<IpAddr, u64>,
 }
@@ -109,6 +112,15 @@ impl Machine {
     }
 }
 
+impl Machine {
+    /// Whether an address is one that somebody left, on a node that takes no part: it was not heard
+    /// of since then.
+    fn is_left_behind(&self, address: IpAddr) -> bool {
+        let takes_part = self.process.as_ref().is_some_and(|process| process.last_seq() > 0);
+        self.left_behind.contains(&address) && !takes_part
+    }
+}
+
 impl Node for Machine {
     fn name(&self) -> &NodeId {
         &self.name
@@ -119,6 +131,7 @@ impl Node for Machine {
             && !self.off
             && self.kernel.has(address)
             && !self.is_preserved(address)
+            && !self.is_left_behind(address)
     }
 
     fn entitled(&self, now: At) -> Vec<HeldVip> {

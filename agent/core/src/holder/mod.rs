@@ -71,7 +71,7 @@ pub struct Holder {
     writing: BTreeMap<Call, Writing>,
     /// Every address of a VIP of this cluster, as far as is known here. Only to take off with.
     managed: BTreeSet<IpAddr>,
-    sweep: Sweep,
+    pub(crate) sweep: Sweep,
     /// Grants of the newest answer that were not taken.
     pub(crate) refused: BTreeSet<VipEpoch>,
     /// VIPs whose lease ended since the last answer.
@@ -90,7 +90,8 @@ struct Writing {
 }
 
 impl Holder {
-    /// An agent starts: entitled to nothing, and with a first heartbeat to send.
+    /// An agent starts: entitled to nothing, and with a first heartbeat to send as soon as nothing
+    /// is on the OS that would stay there by itself.
     #[must_use]
     pub fn start(now: Clocks, start: Start) -> (Self, Vec<Effect>) {
         let mut holder = Self {
@@ -177,7 +178,10 @@ impl Holder {
             return None;
         }
         let silent = self.is_silent();
-        let mut wait = self.pulse.wait(now).min(self.sweep.wait(now));
+        let mut wait = self.sweep.wait(now);
+        if self.may_beat() {
+            wait = wait.min(self.pulse.wait(now));
+        }
         for record in self.records.values() {
             wait = wait.min(record.wait(now, silent));
         }
@@ -230,6 +234,13 @@ impl Holder {
             health: NodeHealth { stopping: self.is_stopping(), ..self.health.clone() },
             version: self.version.clone(),
         }
+    }
+
+    /// A node that may still have an address without an end of its own, to which nothing entitles
+    /// it, takes no part: a heartbeat would make it eligible. While the OS refuses to let go of the
+    /// address the node stays out, and says why in its view.
+    fn may_beat(&self) -> bool {
+        !self.sweep.before_joining && !self.is_stopped()
     }
 
     /// No answer comes, and not because a leader turned this node away.

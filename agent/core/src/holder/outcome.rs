@@ -124,6 +124,8 @@ impl Holder {
         if self.sweep.call == Some(call) {
             self.sweep.call = None;
             self.sweep.retry = None;
+            self.sweep.before_joining = false;
+            self.sweep.problem.clear();
         }
         for vip in self.dropping(call) {
             let Some(Record::Dropping(dropping)) = self.records.remove(&vip) else {
@@ -169,7 +171,8 @@ impl Holder {
         let retry = Some(Timer::new(now, RETRY));
         if self.sweep.call == Some(call) {
             self.sweep.call = None;
-            if self.sweep.retry.is_none() {
+            if self.sweep.problem != problem {
+                problem.clone_into(&mut self.sweep.problem);
                 fx.push(drop_failed_event(None, problem));
             }
             self.sweep.wanted = true;

@@ -166,7 +166,7 @@ impl Holder {
     }
 
     fn beat(&mut self, now: Clocks, fx: &mut Vec<Effect>) {
-        if self.pulse.is_due(now) && !self.is_stopped() {
+        if self.pulse.is_due(now) && self.may_beat() {
             let heartbeat = Box::new(self.heartbeat(now));
             let seq = self.pulse.send(now);
             debug_assert_eq!(heartbeat.seq, seq, "numbered as sent");

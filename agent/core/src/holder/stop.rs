@@ -100,7 +100,9 @@ impl Holder {
         let Course::Stopping { end, said, .. } = self.course else {
             return;
         };
-        if end.is_over(now) || (said && self.records.is_empty()) {
+        // A node that has not joined has nobody to tell.
+        let told = said || self.sweep.before_joining;
+        if end.is_over(now) || (told && self.records.is_empty()) {
             self.course = Course::Stopped;
             fx.push(Effect::Stopped);
         }

@@ -4,7 +4,7 @@ use vipfence_types::{Mutation, Timing};
 
 use super::{
     Drama, Seed,
-    stage::{Set, hasty, hasty_with_lease},
+    stage::{ADDRESS, Set, hasty, hasty_with_lease},
 };
 use crate::{
     net::Spot,
@@ -31,6 +31,7 @@ pub(super) fn drama(mutation: Mutation) -> Option<Drama> {
         Mutation::LifetimeUncapped => a_long_lifetime,
         Mutation::NoKernelSlack => a_holder_stopped_and_a_late_kernel,
         Mutation::LateAddKept => a_slow_os,
+        Mutation::JoinedBeforeSweep => an_address_that_was_left_behind,
         _ => return None,
     })
 }
@@ -242,5 +243,17 @@ fn a_slow_os(seed: Seed) -> World {
     stage.wait_ms(1_600);
     stage.cut_off(stage.holder);
     stage.wait(12);
+    stage.end()
+}
+
+/// An agent finds the address without an end, and its OS takes its time to let go of it.
+fn an_address_that_was_left_behind(seed: Seed) -> World {
+    let mut stage = Set::three(hasty()).play(seed);
+    let other = stage.others[0];
+    stage.kill(other);
+    stage.deed(Deed::LeaveBehind(other, ADDRESS));
+    stage.deed(Deed::BadOs(other, 0, 5_000));
+    stage.deed(Deed::Start(other));
+    stage.wait(3);
     stage.end()
 }

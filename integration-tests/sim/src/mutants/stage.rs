@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// The VIP's address.
-const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 5, 0, 110));
+pub(super) const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 5, 0, 110));
 
 /// Who holds the VIP at the beginning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

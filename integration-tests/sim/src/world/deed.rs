@@ -2,7 +2,7 @@
 //!
 //! A deed only changes the world; when it is done, and why, is up to schedules and scripts.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use azure_sim::{AdminCommand, Power};
 use vipfence_coordinator_core::{Ask, Body, COMMAND_FORMAT, Command};
@@ -49,6 +49,8 @@ pub enum Deed {
     BadOs(usize, u64, u64),
     /// The disk is replaced by an empty one; the process is killed.
     Wipe(usize),
+    /// Somebody leaves an address without an end on a machine whose agent does not run.
+    LeaveBehind(usize, IpAddr),
     /// An operator stops an agent cleanly.
     CleanStop(usize),
     /// An operator asks the leader to step down.
@@ -75,6 +77,7 @@ impl World {
                 self.kill(node);
                 let machine = &mut self.machines[node];
                 machine.kernel.clear();
+                machine.left_behind.clear();
                 machine.paused = None;
                 machine.off = true;
                 self.end_excuse(node, true);
@@ -117,6 +120,16 @@ impl World {
                 self.kill(node);
                 self.machines[node].raft_disk().wipe();
                 self.machines[node].memory = Memory::default();
+            }
+            Deed::LeaveBehind(node, address) => {
+                let machine = &mut self.machines[node];
+                if machine.process.is_none() && machine.paused.is_none() && !machine.off {
+                    machine.kernel.set_for_ever(address);
+                    machine.left_behind.insert(address);
+                    self.sometimes.saw("an address without an end is left behind");
+                    self.oracle.kernel_changed();
+                    self.follow_kernel(node);
+                }
             }
             Deed::CleanStop(node) => self.with_process(node, |process, host, out| {
                 process.stop(Duration::from_secs(8), host, out);

@@ -60,6 +60,10 @@ impl World {
             ends |= matches!(fact, Fact::RaftStopped(_) | Fact::AgentStopped);
             self.learn(node, process, fact);
         }
+        if !self.machines[node].left_behind.is_empty() {
+            // Whether it counts depends on what the process has done just now.
+            self.oracle.kernel_changed();
+        }
         let clocks = &self.machines[node].clocks;
         let mono = clocks.mono(self.now);
         let due: Vec<(At, Local)> = locals
@@ -89,6 +93,9 @@ impl World {
             && self.machines[node].excuse_ends == ExcuseEnds::Never
         {
             self.machines[node].excused.remove(address);
+        }
+        if let Fact::Set { address, .. } | Fact::Dropped { address } = &fact {
+            self.machines[node].left_behind.remove(address);
         }
         if let Fact::BeatAnswered { seq } = &fact {
             let seq = *seq;

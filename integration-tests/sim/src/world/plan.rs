@@ -148,6 +148,7 @@ pub(super) fn machine(
         os_fails: 0,
         os_slow_ms: 0,
         excused: BTreeSet::new(),
+        left_behind: BTreeSet::new(),
         excuse_ends: ExcuseEnds::Never,
         excused_process: None,
         set_by: BTreeMap::new(),

@@ -14,6 +14,7 @@ use crate::{Call, Effect, EndCause, Event, Found, Holder, Input, Spent, Start};
 pub(super) const TTL: u64 = 10_000;
 
 /// A machine of the standard profile that has sent its first heartbeat.
+#[derive(Clone)]
 pub(super) struct Bench {
     pub(super) holder: Holder,
     pub(super) now: Clocks,

@@ -253,6 +253,9 @@ fn a_starting_agent_is_entitled_to_nothing_and_sweeps_what_has_no_end() {
         acts(&effects),
         [Effect::Sweep { call: crate::Call(1), managed: [].into(), keep: keep.into() }]
     );
+    assert_eq!(beats(&effects), Vec::<&vipfence_types::Heartbeat>::new());
+    let effects = bench.step(Input::Dropped { call: crate::Call(1) });
+    assert_eq!(beats(&effects).len(), 1, "{effects:?}");
     assert_eq!(bench.held(), []);
     // The first answer says which of the others go.
     let effects = bench.answer(&[grant("demo", 5)], &[]);
@@ -260,4 +263,30 @@ fn a_starting_agent_is_entitled_to_nothing_and_sweeps_what_has_no_end() {
         Effect::Sweep { call: crate::Call(2), managed: [].into(), keep: [address("demo")].into() };
     assert!(effects.contains(&sweep));
     assert_eq!(adds(&effects).len(), 1);
+}
+
+#[test]
+fn a_node_that_cannot_drop_what_it_found_stays_out_and_says_why() {
+    let found = vec![Found { address: address("demo"), lifetime_left: None }];
+    let (mut bench, effects) = Bench::from(Start { found, ..start() });
+    let mut call = drop_call(&effects);
+    let problem = || "Operation not permitted".to_owned();
+    let said = Effect::Event(Event::DropFailed { vip: None, problem: problem() });
+    for round in 0..40 {
+        let effects = bench.step(Input::DropFailed { call, problem: problem() });
+        assert_eq!(acts(&effects).contains(&said), round == 0, "said once");
+        let effects = bench.pass(ms(250));
+        assert_eq!(beats(&effects).len(), 0, "a nudge or time does not make it join");
+        assert_eq!(bench.step(Input::Nudged), []);
+        call = drop_call(&effects);
+    }
+    let detail = bench.detail();
+    assert!(detail.contains("Operation not permitted; the node joins without them"), "{detail}");
+    // Whoever stops it need not wait: there is nobody to tell.
+    let mut stopping = bench.clone();
+    let effects = stopping.step(Input::Stop { within: secs(30) });
+    assert_eq!(effects, [Effect::Stopped]);
+    let effects = bench.step(Input::Dropped { call });
+    assert_eq!(beats(&effects).len(), 1);
+    assert!(!bench.detail().contains("not permitted"));
 }
