@@ -28,6 +28,7 @@ use std::{
 use anyhow::Context as _;
 use futures_util::{FutureExt as _, future::BoxFuture};
 use tokio::sync::oneshot;
+use vipfence_agent_core::OnStop;
 use vipfence_coordinator::{
     DriverHandle, DriverParts, Tally,
     api::{self, Api, LeaderLink, LocalStatus},
@@ -51,6 +52,9 @@ use crate::{
 
 /// How long a node that stops cleanly waits until its VIPs have been moved elsewhere.
 const STOP_WITHIN: Duration = Duration::from_secs(20);
+/// How long a node that keeps its VIPs waits for another leader, and again for its last answer: what
+/// it waits here is missing from the time that its restart may take.
+const KEEP_WITHIN: Duration = Duration::from_secs(1);
 /// How long connections get to end when the process stops.
 pub(crate) const GOODBYE: Duration = Duration::from_secs(2);
 
@@ -131,7 +135,7 @@ async fn serve(config: NodeConfig) -> anyhow::Result<()> {
 
     let result = tokio::select! {
         () = told_to_stop() => {
-            stop_cleanly(&node, &consensus).await;
+            stop_cleanly(config.on_stop, &node, &consensus).await;
             Ok(())
         }
         () = node.ended() => Err(anyhow::anyhow!("the node's loop has ended")),
@@ -333,12 +337,29 @@ async fn told_to_stop() {
     }
 }
 
-/// Serves until the leader has moved the VIPs elsewhere, or the time is up; a second signal ends it.
-async fn stop_cleanly(node: &NodeHandle, consensus: &Consensus) {
-    tracing::info!("stopping: the VIPs of this node move first");
+/// Ends the node in the manner that its file asks for; a second signal ends it at once.
+async fn stop_cleanly(on_stop: OnStop, node: &NodeHandle, consensus: &Consensus) {
     tokio::select! {
-        () = node.stop(STOP_WITHIN) => {}
+        () = stop_as_told(on_stop, node, consensus) => {}
         () = told_to_stop() => tracing::warn!("stopping at once"),
     }
-    let _ = tokio::time::timeout(GOODBYE, consensus.step_down()).await;
+    for (vip, reason) in node.view().nowhere {
+        complain(&format!("stopped; nobody serves {vip} now: {reason}"));
+    }
+}
+
+async fn stop_as_told(on_stop: OnStop, node: &NodeHandle, consensus: &Consensus) {
+    match on_stop {
+        OnStop::Move => {
+            tracing::info!("stopping: the VIPs of this node move first");
+            node.stop(on_stop, STOP_WITHIN).await;
+            let _ = tokio::time::timeout(GOODBYE, consensus.step_down()).await;
+        }
+        OnStop::Keep => {
+            tracing::info!("stopping: the VIPs of this node stay for as long as their leases");
+            // First: so that the heartbeat that renews them is the last thing done.
+            let _ = tokio::time::timeout(KEEP_WITHIN, consensus.step_down()).await;
+            node.stop(on_stop, KEEP_WITHIN).await;
+        }
+    }
 }

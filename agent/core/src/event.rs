@@ -123,6 +123,13 @@ pub enum Event {
         /// The epoch.
         epoch: Epoch,
     },
+    /// The agent is stopping, and no node can take the VIP over: nobody serves it from here on.
+    Nowhere {
+        /// The VIP.
+        vip: VipName,
+        /// Why not.
+        reason: String,
+    },
     /// A leader answers, for the first time or again.
     LeaderAnswers {
         /// Its term.

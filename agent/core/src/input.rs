@@ -36,6 +36,17 @@ pub struct Start {
     pub found: Vec<Found>,
 }
 
+/// What becomes of the VIPs of a node whose agent is stopped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnStop {
+    /// They move away first.
+    #[default]
+    Move,
+    /// They stay, for as long as their kernel lifetimes run: the agent will be back within them.
+    Keep,
+}
+
 /// A managed address that an agent finds on the OS when it starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Found {
@@ -150,10 +161,12 @@ pub enum Input {
         /// How often to beat from now on.
         interval: Duration,
     },
-    /// Stop cleanly: say so, go on serving until the leader has moved the VIPs elsewhere, let go
-    /// of what is left after `within`.
+    /// Stop cleanly. To move the VIPs away: say so, go on serving until the leader has moved them,
+    /// let go of what is left after `within`. To keep them: beat once more, renew, and end.
     Stop {
-        /// How long the leader gets.
+        /// What becomes of the VIPs.
+        on_stop: OnStop,
+        /// How long the leader gets to move them, or to answer once more.
         within: Duration,
     },
     /// Time has passed.

@@ -37,6 +37,11 @@ impl Timer {
         self.gone(now) >= self.span / 4
     }
 
+    /// Whether it was begun earlier than that.
+    pub(crate) fn began_before(&self, moment: Clocks) -> bool {
+        !moment.longest_since(self.from).is_zero()
+    }
+
     pub(crate) fn half_left(&self, now: Clocks) -> Duration {
         (self.span / 2).saturating_sub(self.gone(now))
     }

@@ -20,6 +20,6 @@ mod view;
 pub use effect::{Call, Effect};
 pub use event::{EndCause, Event};
 pub use holder::Holder;
-pub use input::{Found, Input, Sighting, Start};
+pub use input::{Found, Input, OnStop, Sighting, Start};
 pub use spent::Spent;
 pub use view::{HeldVip, LocalView};

@@ -66,6 +66,28 @@ pub(crate) struct OutstandingAdd {
     pub(crate) lifetime: Duration,
 }
 
+/// What makes a renewal due before half of the lifetime is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Early {
+    /// Nothing.
+    No,
+    /// Another VIP of this node is due, so that one that has spent a quarter of its lifetime goes
+    /// with it: many VIPs then cost one look at the kernel, not one each.
+    Along,
+    /// The agent ends: what was set before this moment is renewed once more.
+    Since(Clocks),
+}
+
+impl Early {
+    fn is_for(self, set: Timer, now: Clocks) -> bool {
+        match self {
+            Self::No => false,
+            Self::Along => set.is_quarter_gone(now),
+            Self::Since(moment) => set.began_before(moment),
+        }
+    }
+}
+
 /// An address on its way off the OS.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Dropping {
@@ -130,21 +152,29 @@ impl Holding {
     }
 
     /// The lifetime that the kernel is to be given now, if any.
-    ///
-    /// `along`: another VIP of this node is due, so that one that has spent a quarter of its
-    /// lifetime goes with it: many VIPs then cost one look at the kernel, not one each.
-    pub(crate) fn add_due(&self, now: Clocks, along: bool) -> Option<Duration> {
+    pub(crate) fn add_due(&self, now: Clocks, early: Early) -> Option<Duration> {
         if self.kernel.out.is_some() || !is_over(self.kernel.retry, now) {
             return None;
         }
-        let lifetime = self.lease.kernel_lifetime(now)?;
+        let mut lifetime = self.lease.kernel_lifetime(now)?;
+        if matches!(early, Early::Since(_)) && Mutation::KeptForEver.is_on() {
+            lifetime = Duration::from_secs(u32::MAX.into());
+        }
         match self.kernel.set {
             None => Some(lifetime),
             Some(set) => {
-                let spent = set.half_left(now).is_zero() || (along && set.is_quarter_gone(now));
-                (spent && lifetime > set.left(now)).then_some(lifetime)
+                let due = set.half_left(now).is_zero() || early.is_for(set, now);
+                (due && lifetime > set.left(now)).then_some(lifetime)
             }
         }
+    }
+
+    /// Whether the agent may end and leave the address to the kernel: it has as much of the lease as
+    /// it can be given since that moment, and nothing beyond.
+    pub(crate) fn is_left_well(&self, now: Clocks, since: Clocks) -> bool {
+        let Kernel { out, unsure, .. } = &self.kernel;
+        let has_all = self.is_added(now) && self.add_due(now, Early::Since(since)).is_none();
+        out.is_none() && !unsure && (has_all || self.lease.kernel_lifetime(now).is_none())
     }
 
     /// How long until time alone asks for something.

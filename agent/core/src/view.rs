@@ -33,6 +33,8 @@ pub struct LocalView {
     pub held: Vec<HeldVip>,
     /// Why it holds nothing, or what hinders it; empty = nothing.
     pub detail: String,
+    /// A stopping node lets go of these although no other takes them over; and why.
+    pub nowhere: Vec<(VipName, String)>,
 }
 
 impl Holder {
@@ -56,6 +58,7 @@ impl Holder {
             boot: self.boot.clone(),
             held: held.collect(),
             detail: self.detail(),
+            nowhere: self.nowhere.iter().map(|(vip, why)| (vip.clone(), why.clone())).collect(),
         }
     }
 
@@ -109,6 +112,9 @@ impl Holder {
                 }
                 Record::Dropping(_) | Record::Spending(_) | Record::Confirming(_) => {}
             }
+        }
+        for (vip, reason) in &self.nowhere {
+            parts.push(format!("{vip} has nowhere to go: {reason}"));
         }
         for refused in &self.refused {
             parts.push(format!(

@@ -23,6 +23,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use vipfence_agent_core::OnStop;
 use vipfence_coordinator::azure::Identity;
 use vipfence_types::{ClusterName, NicRecord, NodeId, Profile, Role, Timing};
 
@@ -40,6 +41,8 @@ pub(crate) struct NodeConfig {
     pub(crate) node: NodeId,
     /// The state directory. A relative path counts from the folder of the configuration file.
     pub(crate) data_dir: PathBuf,
+    /// What becomes of this node's VIPs when its agent is stopped.
+    pub(crate) on_stop: OnStop,
     /// Where it listens.
     pub(crate) listen: Listen,
     /// The nodes of a new cluster, this one included, as written in the file. Used only where the

@@ -4,9 +4,14 @@
 mod azure;
 mod os;
 
-use std::{net::SocketAddr, ops::Range, path::Path};
+use std::{
+    net::SocketAddr,
+    ops::Range,
+    path::{Path, PathBuf},
+};
 
 use toml::{Spanned, de::DeTable};
+use vipfence_agent_core::OnStop;
 use vipfence_types::{ClusterName, NicId, NicRecord, NodeId, Profile, Role, validate_name};
 
 use super::{
@@ -17,7 +22,7 @@ use super::{
 use crate::os::Selector;
 
 const TOP: &[&str] = &["cluster", "profile", "node", "listen", "peers", "nics", "azure", "os"];
-const NODE: &[&str] = &["name", "data_dir"];
+const NODE: &[&str] = &["name", "data_dir", "on_stop"];
 const LISTEN: &[&str] = &["grpc", "http", "insecure"];
 const PEER: &[&str] = &["name", "address", "role"];
 const NIC: &[&str] = &["name", "id", "interface", "mac"];
@@ -71,7 +76,7 @@ pub(super) fn read(
         cluster.and_then(|given| reader.convert(&given, |text| name(ClusterName::new(text))));
     let profile = top.text_or(reader, "profile", "standard");
     let profile = reader.convert(&profile, profile_of);
-    let (node, data_dir) = read_node(reader, &top);
+    let (node, data_dir, on_stop) = read_node(reader, &top);
     let (peers_span, peers_whole, peers) = read_peers(reader, &top);
     let nics = read_nics(reader, &top);
     let azure = azure::read(reader, &top, folder);
@@ -96,18 +101,27 @@ pub(super) fn read(
     };
     read_listen(reader, &top, &mut draft);
     check::check(reader, &draft);
-    let os = os::driver(os?, &draft.nics);
-    let data_dir = folder.join(data_dir?.value);
-    assemble(draft, cluster?.value, profile?.value, &data_dir, azure.rest?, os)
+    let rest = NodeRest {
+        data_dir: folder.join(data_dir?.value),
+        on_stop: on_stop?.value,
+        os: os::driver(os?, &draft.nics),
+    };
+    assemble(draft, cluster?.value, profile?.value, rest, azure.rest?)
+}
+
+/// What the file says beside what is in the draft.
+struct NodeRest {
+    data_dir: PathBuf,
+    on_stop: OnStop,
+    os: OsDriver,
 }
 
 fn assemble(
     draft: Draft,
     cluster: ClusterName,
     profile: Profile,
-    data_dir: &Path,
+    rest: NodeRest,
     azure: AzureConfig,
-    os: OsDriver,
 ) -> Option<NodeConfig> {
     let peer = |peer: PlacedPeer| Peer {
         node: peer.node.value,
@@ -119,7 +133,8 @@ fn assemble(
         cluster,
         profile,
         node: draft.node?.value,
-        data_dir: data_dir.to_path_buf(),
+        data_dir: rest.data_dir,
+        on_stop: rest.on_stop,
         listen: Listen {
             grpc: draft.grpc?.value,
             http: draft.http?.value,
@@ -133,22 +148,24 @@ fn assemble(
             authority: draft.authority?.value,
             ..azure
         },
-        os,
+        os: rest.os,
     })
 }
 
 fn read_node(
     reader: &mut Reader,
     top: &Section<'_>,
-) -> (Option<Placed<NodeId>>, Option<Placed<String>>) {
+) -> (Option<Placed<NodeId>>, Option<Placed<String>>, Option<Placed<OnStop>>) {
     let Some(section) = required(reader, top, "node", "[node]", NODE) else {
-        return (None, None);
+        return (None, None, None);
     };
     let node = section.text(reader, "name", "n1");
     let node = node.and_then(|given| reader.convert(&given, |text| name(NodeId::new(text))));
     let data_dir = section.text(reader, "data_dir", "/var/lib/vipfence");
     let data_dir = data_dir.and_then(|given| reader.convert(&given, not_empty));
-    (node, data_dir)
+    let on_stop = section.text_or(reader, "on_stop", "move");
+    let on_stop = reader.convert(&on_stop, on_stop_of);
+    (node, data_dir, on_stop)
 }
 
 /// The gRPC listener is by default where the peers expect it, and HTTP beside it.
@@ -255,6 +272,14 @@ fn profile_of(text: &str) -> Result<Profile, Problem> {
             Err(unknown_word("profile", text, &["fast", "standard", "tolerant"]))
         }
         Ok(profile) => Ok(profile),
+    }
+}
+
+fn on_stop_of(text: &str) -> Result<OnStop, Problem> {
+    match text {
+        "move" => Ok(OnStop::Move),
+        "keep" => Ok(OnStop::Keep),
+        other => Err(unknown_word("on_stop", other, &["move", "keep"])),
     }
 }
 

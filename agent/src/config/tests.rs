@@ -99,6 +99,15 @@ fn listeners_are_where_the_peers_expect_them_unless_said_otherwise() {
 }
 
 #[test]
+fn vips_move_away_at_a_stop_unless_they_are_to_be_kept() {
+    let of = |text: &str| parse("f", text, Path::new("")).expect("good").config.on_stop;
+    assert_eq!(of(GOOD), OnStop::Move);
+    assert_eq!(of(&with("[node]\n", "[node]\non_stop = \"keep\"\n")), OnStop::Keep);
+    let report = errors_of(&with("[node]\n", "[node]\non_stop = \"keeep\"\n"));
+    shows(&report, &["on_stop", "keeep", "move", "keep"]);
+}
+
+#[test]
 fn a_relative_data_dir_counts_from_the_folder_of_the_file() {
     let text = with("/var/lib/vipfence", "data");
     let config = parse("f", &text, Path::new("/srv/n1")).expect("good").config;

@@ -47,6 +47,9 @@ pub(super) fn write(event: &Event) {
         Event::HeldWithoutQuorum { vip, epoch } => {
             warn!(%vip, %epoch, "the VIP is kept without a quorum (on_quorum_loss = hold)");
         }
+        Event::Nowhere { vip, reason } => {
+            error!(%vip, "nobody takes the VIP over from this node, which stops: {reason}");
+        }
         Event::LeaderAnswers { term } => info!(%term, "a leader answers"),
         Event::LeaderSilent { problem } => warn!("no leader answers: {problem}"),
         Event::TurnedAway { refusal } => match refusal {

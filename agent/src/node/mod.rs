@@ -26,7 +26,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, watch};
-use vipfence_agent_core::{Holder, Input, LocalView, Start};
+use vipfence_agent_core::{Holder, Input, LocalView, OnStop, Start};
 use vipfence_types::{BootId, ClusterName, NicRecord, NodeId};
 
 pub(crate) use self::transport::{BeatError, BeatTransport};
@@ -161,10 +161,11 @@ impl NodeHandle {
         self.tell(Input::HeartbeatEvery { interval }).await;
     }
 
-    /// Stops cleanly: serves until the leader has moved the VIPs elsewhere, lets go of the rest
-    /// after `within`. Returns when the node has ended, a little later at most.
-    pub(crate) async fn stop(&self, within: Duration) {
-        self.tell(Input::Stop { within }).await;
+    /// Stops cleanly. To move the VIPs away: serves until the leader has moved them, lets go of the
+    /// rest after `within`. To keep them: has them renewed once more, within that time. Returns when
+    /// the node has ended, a little later at most.
+    pub(crate) async fn stop(&self, on_stop: OnStop, within: Duration) {
+        self.tell(Input::Stop { on_stop, within }).await;
         self.ended().await;
     }
 

@@ -45,7 +45,13 @@ impl BeatTransport for Leader {
     fn beat(&self, heartbeat: Heartbeat) -> BoxFuture<'_, Result<Answer, BeatError>> {
         Box::pin(async move {
             let seq = heartbeat.seq;
-            let answer = |grants, releasing| Answer { seq, term: Term(1), grants, releasing };
+            let answer = |grants, releasing| Answer {
+                seq,
+                term: Term(1),
+                grants,
+                releasing,
+                nowhere: vec![],
+            };
             let says = self.says.lock().unwrap().clone();
             self.heard.send_replace(Some(heartbeat));
             match says {
@@ -81,11 +87,16 @@ impl Bench {
     }
 
     async fn start_in(dir: TempDir, boot: &str, says: Says) -> Self {
+        let clocks: Arc<dyn ClockSource> = Arc::new(SystemClocks);
+        let driver = Userspace::new(NodeId::new("n1").unwrap(), clocks);
+        Self::start_on(dir, boot, says, driver).await
+    }
+
+    async fn start_on(dir: TempDir, boot: &str, says: Says, driver: Userspace) -> Self {
         let (heard_by, heard) = watch::channel(None);
         let leader = Arc::new(Leader { says: Mutex::new(says), heard: heard_by });
         let name = NodeId::new("n1").unwrap();
         let clocks: Arc<dyn ClockSource> = Arc::new(SystemClocks);
-        let driver = Userspace::new(name.clone(), Arc::clone(&clocks));
         let boot = BootId::from(boot);
         let (state, remembered) = NodeState::open(dir.path(), &boot).unwrap();
         let config = NodeConfig {
@@ -157,7 +168,7 @@ async fn what_was_confirmed_is_on_disk_and_refused_after_a_restart() {
     bench.hears(|beat| beat.released == [demo(7)]).await;
     assert_eq!(bench.on_os().await, Vec::<IpAddr>::new());
     bench.leader.say(Says::Nothing);
-    bench.node.stop(Duration::from_secs(5)).await;
+    bench.node.stop(OnStop::Move, Duration::from_secs(5)).await;
 
     let dir = bench.dir;
     let mut bench = Bench::start_in(dir, "b2", Says::Grant(7)).await;
@@ -177,10 +188,28 @@ async fn a_nudge_brings_a_heartbeat_and_a_stop_lets_go() {
     bench.hears(|beat| beat.seq > first.seq).await;
     bench.node.health(Some(true), String::new()).await;
     bench.hears(|beat| beat.health.arm_ok == Some(true)).await;
-    bench.node.stop(Duration::ZERO).await;
+    bench.node.stop(OnStop::Move, Duration::ZERO).await;
     assert_eq!(bench.on_os().await, Vec::<IpAddr>::new());
     let last = bench.heard.borrow().clone().unwrap();
     assert!(last.health.stopping && last.released == [demo(7)]);
+}
+
+#[tokio::test]
+async fn a_node_that_keeps_its_vips_leaves_the_address_to_its_lifetime_and_tells_nobody() {
+    let mut bench = Bench::start(Says::Grant(7)).await;
+    bench.hears(|beat| beat.held.iter().any(|vip| vip.added)).await;
+    bench.node.stop(OnStop::Keep, Duration::from_secs(1)).await;
+    let [left] = bench.driver.found().await.unwrap()[..] else { panic!("the address stays") };
+    let lifetime = left.lifetime_left.expect("it ends");
+    assert!(lifetime <= Duration::from_secs(2), "within the lease of 2.5 s: {lifetime:?}");
+    let last = bench.heard.borrow().clone().unwrap();
+    assert!(!last.health.stopping && last.released.is_empty());
+
+    // The next start is granted it again, under the same epoch.
+    let Bench { dir, driver, .. } = bench;
+    let mut bench = Bench::start_on(dir, "b2", Says::Grant(7), driver).await;
+    let said = bench.hears(|beat| beat.held.iter().any(|vip| vip.added)).await;
+    assert_eq!((said.held[0].at.clone(), said.refused), (demo(7), vec![]));
 }
 
 /// A driver that is frozen before each add, for longer than the machine allows.

@@ -83,7 +83,7 @@ pub(super) async fn process(host: Arc<Blueprint>) -> Ended {
     tokio::spawn(crate::journal::follow(consensus.clone()));
     tokio::select! {
         () = told.notified() => {
-            node.stop(STOP_WITHIN).await;
+            node.stop(vipfence_agent_core::OnStop::Move, STOP_WITHIN).await;
             let _ = tokio::time::timeout(agent::GOODBYE, consensus.step_down()).await;
         }
         () = node.ended() => return Err("the node's loop has ended".into()),

@@ -394,7 +394,7 @@ impl Coordinator {
             match confirm {
                 Confirm::Beat { id, heartbeat, received } => {
                     let answer = if good || Mutation::NoRoundBeforeAnswer.is_on() {
-                        self.mover.answer(&self.state, &heartbeat, received)
+                        self.mover.answer(now, &self.state, &heartbeat, received)
                     } else {
                         None
                     };

@@ -11,7 +11,7 @@ use vipfence_coordinator_core::{
 use vipfence_proto::v1;
 use vipfence_types::{
     Answer, Candidate, DriftPolicy, Epoch, Examined, Finding, Grant, Heartbeat, Mode, NicId,
-    NicRecord, NodeHealth, NodeId, QuorumLoss, Release, RequestId, Role, Severity, Term,
+    NicRecord, NodeHealth, NodeId, Nowhere, QuorumLoss, Release, RequestId, Role, Severity, Term,
     VipAddress, VipEpoch, VipName, VipReport, VipSpec,
 };
 
@@ -195,6 +195,14 @@ pub(super) fn answer(message: v1::BeatResponse) -> Result<Answer, String> {
             .iter()
             .map(|entry| at(&entry.vip, entry.epoch))
             .collect::<Result<_, _>>()?,
+        nowhere: message
+            .nowhere
+            .into_iter()
+            .map(|entry| {
+                let vip = VipName::new(&entry.vip).map_err(|error| error.to_string())?;
+                Ok(Nowhere { vip, reason: entry.reason })
+            })
+            .collect::<Result<_, String>>()?,
     })
 }
 
@@ -244,6 +252,11 @@ pub(super) fn answer_message(answer: Answer) -> v1::BeatResponse {
         grants: grants.collect(),
         releasing: releasing
             .map(|at| v1::VipAtEpoch { vip: at.vip.to_string(), epoch: at.epoch.0 })
+            .collect(),
+        nowhere: answer
+            .nowhere
+            .into_iter()
+            .map(|one| v1::VipNowhere { vip: one.vip.to_string(), reason: one.reason })
             .collect(),
     }
 }

@@ -70,7 +70,8 @@ fn beaten() -> v1::BeatResponse {
         hold_without_quorum: false,
     };
     let releasing = vec![v1::VipAtEpoch { vip: "demo".into(), epoch: 7 }];
-    v1::BeatResponse { seq: 3, term: 2, grants: vec![grant], releasing }
+    let nowhere = vec![v1::VipNowhere { vip: "demo".into(), reason: "x".into() }];
+    v1::BeatResponse { seq: 3, term: 2, grants: vec![grant], releasing, nowhere }
 }
 
 /// The message itself with damaged bytes, as far as protobuf takes them.

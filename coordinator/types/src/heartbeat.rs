@@ -126,4 +126,15 @@ pub struct Answer {
     /// What the node must release: run its hooks, drop, confirm. With a grant beside it, it may
     /// keep the address until the hooks have run.
     pub releasing: Vec<VipEpoch>,
+    /// To a node that is stopping: what it holds and nobody can take over. It need not wait.
+    pub nowhere: Vec<Nowhere>,
+}
+
+/// A VIP of a stopping node that has no other node to go to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Nowhere {
+    /// The VIP.
+    pub vip: VipName,
+    /// Why, for people.
+    pub reason: String,
 }

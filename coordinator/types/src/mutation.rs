@@ -88,6 +88,7 @@ mutations! {
     DriftIgnored, "I6", "what an outsider did to a VIP at rest is not put right";
     ThrottlingIgnored, "Budget", "a write is begun before the time that a throttling answer names";
     JoinedBeforeSweep, "I1", "a node joins before it has dropped what an earlier start left without an end";
+    KeptForEver, "I1", "an agent that ends and keeps its VIPs leaves them without an end";
 }
 
 impl Mutation {

@@ -53,6 +53,8 @@ pub(crate) struct Machine {
     /// Addresses without an end that somebody left while no agent ran. They count from the moment
     /// at which an agent takes part without having dropped them.
     pub(crate) left_behind: BTreeSet<IpAddr>,
+    /// How long the agent stays away when it has stopped next (ms).
+    pub(crate) down_for: Option<u64>,
     /// The process that set each address last: another one leaves it to the kernel.
     pub(crate) set_by: BTreeMap<IpAddr, u64>,
 }

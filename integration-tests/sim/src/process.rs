@@ -24,7 +24,7 @@ use std::{
     time::Duration,
 };
 
-use vipfence_agent_core::{self as agent, Holder, Start};
+use vipfence_agent_core::{self as agent, Holder, OnStop, Start};
 use vipfence_coordinator_core::{
     self as core, AskError, AskId, BeatId, Coordinator, HttpFault, HttpId, Method, RoundId, Setup,
 };
@@ -280,8 +280,14 @@ impl Process {
     }
 
     /// An operator at the node asks the agent to stop cleanly.
-    pub(crate) fn stop(&mut self, within: Duration, host: &mut Host<'_>, out: &mut Out) {
-        self.tell_node(agent::Input::Stop { within }, host, out);
+    pub(crate) fn stop(
+        &mut self,
+        on_stop: OnStop,
+        within: Duration,
+        host: &mut Host<'_>,
+        out: &mut Out,
+    ) {
+        self.tell_node(agent::Input::Stop { on_stop, within }, host, out);
     }
 
     /// An operator asks the leader to step down.

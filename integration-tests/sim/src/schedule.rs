@@ -240,6 +240,11 @@ impl Draw {
         self.chance.index(self.nodes)
     }
 
+    /// Of one of the VIPs, from 0.
+    fn vip_number(&mut self) -> u8 {
+        u8::try_from(self.chance.index(self.vips.len())).unwrap_or(0)
+    }
+
     /// From a moment up to three times the longest lease of the fast profiles; sometimes longer.
     fn span(&mut self) -> u64 {
         match self.chance.within(0, 9) {
@@ -256,7 +261,7 @@ impl Draw {
         let strike = |kind, deeds| Strike { kind, deeds };
         let between =
             |kind, begin, finish| Strike { kind, deeds: vec![(at, begin), (end, finish)] };
-        match self.chance.within(0, 26) {
+        match self.chance.within(0, 28) {
             0 | 1 => between("kill", Deed::Kill(node), Deed::Start(node)),
             2 => self.power_off(plan, node, (at, end)),
             3 | 4 => between("stop the process", Deed::Stop(node), Deed::Continue(node)),
@@ -365,6 +370,20 @@ impl Draw {
                     AdminCommand::CancelOperation { nic }
                 };
                 strike("a NIC fails", vec![(at, Deed::Azure(command))])
+            }
+            26 => {
+                // Within the leases of the faster profiles, or beyond them.
+                let away = self.chance.within(50, 9_000);
+                strike("upgrade", vec![(at, Deed::Upgrade(node, away))])
+            }
+            27 => {
+                let address = Ipv4Addr::new(10, 5, 0, 110 + self.vip_number()).into();
+                let deeds = vec![
+                    (at, Deed::Kill(node)),
+                    (at + self.chance.within(0, ms(500)), Deed::LeaveBehind(node, address)),
+                    (end.max(at + ms(501)), Deed::Start(node)),
+                ];
+                strike("an address is left behind", deeds)
             }
             _ => self.two_at_once(at, end),
         }

@@ -41,6 +41,8 @@ pub const MUST_HAPPEN: &[&str] = &[
     "Azure throttled the leader's writes",
     "a write is refused for good by a lock or a policy",
     "a stale write changed a NIC without If-Match",
+    "an agent ends and keeps an address",
+    "an address without an end is left behind",
 ];
 
 impl Sometimes {

@@ -29,7 +29,7 @@ impl Word {
 }
 
 impl Holder {
-    pub(super) fn answered(&mut self, now: Clocks, answer: Answer, fx: &mut Vec<Effect>) {
+    pub(super) fn answered(&mut self, now: Clocks, mut answer: Answer, fx: &mut Vec<Effect>) {
         let Some(mut sent) = self.pulse.answered(answer.seq) else {
             return;
         };
@@ -41,9 +41,10 @@ impl Holder {
         }
         self.pulse.contact = Contact::Answered(answer.term);
         self.lapsed.clear();
-        self.heard_at(answer.seq);
+        self.heard_at(now, answer.seq, true);
         let before = core::mem::take(&mut self.refused);
 
+        let nowhere = core::mem::take(&mut answer.nowhere);
         let words = words_of(answer);
         self.see_epochs(&words, fx);
         // What ends comes before what begins: an address may go from one VIP to another.
@@ -58,6 +59,7 @@ impl Holder {
         for grant in grants {
             self.granted(now, sent, grant, &before, fx);
         }
+        self.go_nowhere(nowhere, fx);
         if !self.sweep.spare.is_empty() {
             // Whatever of an earlier start is not granted again goes.
             self.sweep.spare.clear();

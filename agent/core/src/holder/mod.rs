@@ -76,6 +76,8 @@ pub struct Holder {
     pub(crate) refused: BTreeSet<VipEpoch>,
     /// VIPs whose lease ended since the last answer.
     pub(crate) lapsed: BTreeSet<VipName>,
+    /// VIPs that no node takes over from this one, which is stopping; and why.
+    pub(crate) nowhere: BTreeMap<VipName, String>,
     highest_epoch: Epoch,
     course: Course,
     last_call: u64,
@@ -112,6 +114,7 @@ impl Holder {
             writing: BTreeMap::new(),
             refused: BTreeSet::new(),
             lapsed: BTreeSet::new(),
+            nowhere: BTreeMap::new(),
             course: Course::Running,
             last_call: 0,
         };
@@ -164,7 +167,7 @@ impl Holder {
             Input::Sighted(sighting) => self.sighted(now, sighting, &mut effects),
             Input::Health { arm_ok, detail } => self.health_is(arm_ok, detail),
             Input::HeartbeatEvery { interval } => self.pulse.every(interval),
-            Input::Stop { within } => self.begin_stop(now, within),
+            Input::Stop { on_stop, within } => self.begin_stop(now, on_stop, within),
             Input::Tick => {}
         }
         self.settle(now, &mut effects);
@@ -231,7 +234,7 @@ impl Holder {
             refused: self.refused.iter().cloned().collect(),
             highest_epoch: self.highest_epoch,
             nics: self.nics.clone(),
-            health: NodeHealth { stopping: self.is_stopping(), ..self.health.clone() },
+            health: NodeHealth { stopping: self.moves_away(), ..self.health.clone() },
             version: self.version.clone(),
         }
     }

@@ -28,7 +28,7 @@ impl Holder {
         if !self.pulse.failed(now, seq, contact) {
             return;
         }
-        self.heard_at(seq);
+        self.heard_at(now, seq, false);
         match (&before, &self.pulse.contact) {
             // Said once, although the words of each failure may differ.
             (Contact::Silent(_), Contact::Silent(_)) => {}

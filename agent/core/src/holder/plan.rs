@@ -6,7 +6,7 @@ use vipfence_types::{Clocks, VipName};
 use super::outcome::ADD_WITHIN;
 use super::{Holder, Writing};
 use crate::pulse::Contact;
-use crate::record::{Dropping, OutstandingAdd, Record, bare};
+use crate::record::{Dropping, Early, OutstandingAdd, Record, bare};
 use crate::{Effect, EndCause, Event};
 
 impl Holder {
@@ -140,13 +140,17 @@ impl Holder {
     }
 
     fn plan_adds(&mut self, now: Clocks, fx: &mut Vec<Effect>) {
-        let due = |record: &Record| matches!(record, Record::Holding(h) if h.add_due(now, false).is_some());
-        let along = self.records.values().any(due);
+        let due = |record: &Record| matches!(record, Record::Holding(h) if h.add_due(now, Early::No).is_some());
+        let early = match self.course.renews_since() {
+            Some(since) => Early::Since(since),
+            None if self.records.values().any(due) => Early::Along,
+            None => Early::No,
+        };
         for (vip, record) in &mut self.records {
             let Record::Holding(holding) = record else {
                 continue;
             };
-            let Some(lifetime) = holding.add_due(now, along) else {
+            let Some(lifetime) = holding.add_due(now, early) else {
                 continue;
             };
             self.last_call += 1;

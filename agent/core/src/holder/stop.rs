@@ -1,8 +1,16 @@
-//! The clean stop: the leader is told and gets time to move the VIPs elsewhere, while this node
-//! goes on serving. What is left then is let go of here, and confirmed unasked.
+//! The clean stop, in one of two manners.
+//!
+//! *Move*: the leader is told and gets time to move the VIPs elsewhere, while this node goes on
+//! serving. What is left then is let go of here, and confirmed unasked. Where the leader answers that
+//! a VIP has nowhere to go, that one is let go of at once.
+//!
+//! *Keep*: for a quick restart. Nothing is dropped, and the leader is not told: the agent beats once
+//! more, gives the kernel as much of the lease as it may have, and ends. The address then stays for
+//! as long as its lifetime runs; the restarted agent is granted it again under the same epoch. I1
+//! needs nothing here: an agent that is killed leaves its addresses in the same way.
 //!
 //! ```text
-//!   Running --Stop--> Stopping --(nothing left and the leader told, or time is up)--> Stopped
+//!   Running --Stop--> Stopping --(nothing left to do, or time is up)--> Stopped
 //! ```
 //!
 //! Deliberately not here: waiting for ever. A kernel lifetime ends by itself, so a stop that
@@ -11,39 +19,58 @@
 use core::time::Duration;
 
 use serde::Serialize;
-use vipfence_types::Clocks;
+use vipfence_types::{Clocks, Nowhere};
 
 use super::Holder;
 use crate::lease::Timer;
 use crate::record::{Dropping, Record, bare};
-use crate::{Effect, EndCause};
+use crate::{Effect, EndCause, Event, OnStop};
 
 /// How long a node that has let go tries to confirm it before it stops all the same.
 const FAREWELL: Duration = Duration::from_secs(2);
+/// How long a node that keeps its VIPs tries to drop those whose lifetime it could not put right.
+const KEEP_FAREWELL: Duration = Duration::from_secs(1);
 
 /// Where the agent is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(super) enum Course {
     Running,
-    Stopping {
-        /// Until the node lets go by itself.
-        grace: Timer,
-        /// Until the process ends whatever happens.
-        end: Timer,
-        /// The first heartbeat that says so.
-        first_seq: u64,
-        /// That one, or a later one, had an outcome.
-        said: bool,
-    },
+    Stopping(Stopping),
     Stopped,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub(super) struct Stopping {
+    manner: OnStop,
+    /// Until the node lets go by itself (move), or is content with the leases it has (keep).
+    grace: Timer,
+    /// Until the process ends whatever happens.
+    end: Timer,
+    /// The first heartbeat of the stop.
+    first_seq: u64,
+    /// When that one, or a later one, had an outcome (move) or an answer (keep).
+    said: Option<Clocks>,
+    /// The first heartbeat that confirms everything that is left.
+    farewell: Option<u64>,
+    /// The newest heartbeat that was answered.
+    answered: u64,
 }
 
 impl Course {
     pub(super) fn wait(&self, now: Clocks) -> Duration {
         match self {
             Self::Running | Self::Stopped => Duration::MAX,
-            Self::Stopping { grace, end, .. } if grace.is_over(now) => end.left(now),
-            Self::Stopping { grace, .. } => grace.left(now),
+            Self::Stopping(stop) if stop.grace.is_over(now) => stop.end.left(now),
+            Self::Stopping(stop) => stop.grace.left(now),
+        }
+    }
+
+    /// The leases of a node that keeps its VIPs are as new as they get since then: what the kernel
+    /// was given before is to be renewed once.
+    pub(super) fn renews_since(&self) -> Option<Clocks> {
+        match self {
+            Self::Stopping(Stopping { manner: OnStop::Keep, said, .. }) => *said,
+            Self::Running | Self::Stopping(_) | Self::Stopped => None,
         }
     }
 }
@@ -57,52 +84,121 @@ impl Holder {
         self.course == Course::Stopped
     }
 
-    pub(super) fn begin_stop(&mut self, now: Clocks, within: Duration) {
+    /// Whether the leader is to move the VIPs elsewhere.
+    pub(super) fn moves_away(&self) -> bool {
+        matches!(self.course, Course::Stopping(Stopping { manner: OnStop::Move, .. }))
+    }
+
+    pub(super) fn begin_stop(&mut self, now: Clocks, manner: OnStop, within: Duration) {
         if self.course != Course::Running {
             return;
         }
-        self.course = Course::Stopping {
-            grace: Timer::new(now, within),
-            end: Timer::new(now, within.saturating_add(FAREWELL)),
-            first_seq: self.pulse.next_seq(),
-            said: false,
+        let farewell = match manner {
+            OnStop::Move => FAREWELL,
+            OnStop::Keep => KEEP_FAREWELL,
         };
+        self.course = Course::Stopping(Stopping {
+            manner,
+            grace: Timer::new(now, within),
+            end: Timer::new(now, within.saturating_add(farewell)),
+            first_seq: self.pulse.next_seq(),
+            said: None,
+            farewell: None,
+            answered: 0,
+        });
         self.pulse.hurry();
     }
 
     /// A heartbeat had an outcome.
-    pub(super) fn heard_at(&mut self, seq: u64) {
-        if let Course::Stopping { first_seq, said, .. } = &mut self.course {
-            *said |= seq >= *first_seq;
+    pub(super) fn heard_at(&mut self, now: Clocks, seq: u64, answered: bool) {
+        let Course::Stopping(stop) = &mut self.course else {
+            return;
+        };
+        if seq >= stop.first_seq && (answered || stop.manner == OnStop::Move) {
+            stop.said.get_or_insert(now);
+        }
+        if answered {
+            stop.answered = stop.answered.max(seq);
         }
     }
 
-    /// The time that the leader had is over: let go of the rest.
-    pub(super) fn let_go_before_stop(&mut self, now: Clocks, fx: &mut Vec<Effect>) {
-        let Course::Stopping { grace, .. } = self.course else {
-            return;
-        };
-        if !grace.is_over(now) {
+    /// The leader has no node for these: whoever waits for them to move waits in vain.
+    pub(super) fn go_nowhere(&mut self, nowhere: Vec<Nowhere>, fx: &mut Vec<Effect>) {
+        if !self.moves_away() {
             return;
         }
-        let names: Vec<_> = self.records.keys().cloned().collect();
-        for vip in names {
-            if let Some(Record::Holding(holding)) = self.records.get(&vip) {
-                let epoch = holding.epoch;
-                let dropping = Dropping::new(Some(bare(&holding.addresses)), Some(epoch));
-                self.records.insert(vip.clone(), Record::Dropping(dropping));
-                self.announce_end(&vip, epoch, EndCause::Stopping, fx);
+        for Nowhere { vip, reason } in nowhere {
+            if let Some(Record::Holding(_)) = self.records.get(&vip) {
+                self.let_go(&vip, true, fx);
+                fx.push(Effect::Event(Event::Nowhere { vip: vip.clone(), reason: reason.clone() }));
+                self.nowhere.insert(vip, reason);
             }
         }
     }
 
-    pub(super) fn finish_stop(&mut self, now: Clocks, fx: &mut Vec<Effect>) {
-        let Course::Stopping { end, said, .. } = self.course else {
+    /// The grace is over: who moves away lets go of the rest, who keeps lets go only of what the
+    /// kernel may keep for longer than the lease lasts.
+    pub(super) fn let_go_before_stop(&mut self, now: Clocks, fx: &mut Vec<Effect>) {
+        let Course::Stopping(stop) = &mut self.course else {
             return;
         };
+        if !stop.grace.is_over(now) {
+            return;
+        }
+        stop.said.get_or_insert(now);
+        let moves = stop.manner == OnStop::Move;
+        let names: Vec<_> = self.records.keys().cloned().collect();
+        for vip in names {
+            if let Some(Record::Holding(holding)) = self.records.get(&vip)
+                && (moves || holding.kernel.unsure)
+            {
+                self.let_go(&vip, moves, fx);
+            }
+        }
+    }
+
+    fn let_go(&mut self, vip: &vipfence_types::VipName, confirmed: bool, fx: &mut Vec<Effect>) {
+        let Some(Record::Holding(holding)) = self.records.get(vip) else {
+            return;
+        };
+        let epoch = holding.epoch;
+        let owed = confirmed.then_some(epoch);
+        let dropping = Dropping::new(Some(bare(&holding.addresses)), owed);
+        self.records.insert(vip.clone(), Record::Dropping(dropping));
+        self.announce_end(vip, epoch, EndCause::Stopping, fx);
+    }
+
+    pub(super) fn finish_stop(&mut self, now: Clocks, fx: &mut Vec<Effect>) {
+        let Course::Stopping(mut stop) = self.course else {
+            return;
+        };
+        let done = match stop.manner {
+            OnStop::Move => {
+                // The leader goes on mentioning what nobody takes over; that it was told is enough.
+                let told = |(vip, record): (_, &Record)| {
+                    matches!(record, Record::Confirming(_)) && self.nowhere.contains_key(vip)
+                };
+                if !self.records.iter().all(told) {
+                    stop.farewell = None;
+                } else if stop.farewell.is_none() {
+                    stop.farewell = Some(self.pulse.next_seq());
+                }
+                stop.said.is_some()
+                    && (self.records.is_empty()
+                        || stop.farewell.is_some_and(|farewell| stop.answered >= farewell))
+            }
+            OnStop::Keep => stop.said.is_some_and(|said| {
+                self.records.values().all(|record| match record {
+                    Record::Holding(holding) => holding.is_left_well(now, said),
+                    Record::Dropping(_) | Record::Spending(_) => false,
+                    Record::Confirming(_) => true,
+                })
+            }),
+        };
+        self.course = Course::Stopping(stop);
         // A node that has not joined has nobody to tell.
-        let told = said || self.sweep.before_joining;
-        if end.is_over(now) || (told && self.records.is_empty()) {
+        let alone = self.sweep.before_joining && self.records.is_empty();
+        if stop.end.is_over(now) || done || alone {
             self.course = Course::Stopped;
             fx.push(Effect::Stopped);
         }

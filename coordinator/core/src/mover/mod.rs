@@ -160,13 +160,19 @@ impl Mover {
     /// Deciding what stands in the answer and recording that it was answered is this one step (H11).
     pub(crate) fn answer(
         &mut self,
+        now: Clocks,
         state: &Registry,
         heartbeat: &Heartbeat,
         received: Clocks,
     ) -> Option<Answer> {
         let lead = self.lead.as_mut()?;
-        let mut answer =
-            Answer { seq: heartbeat.seq, term: lead.term, grants: vec![], releasing: vec![] };
+        let mut answer = Answer {
+            seq: heartbeat.seq,
+            term: lead.term,
+            grants: vec![],
+            releasing: vec![],
+            nowhere: lead.nowhere(now, state, heartbeat),
+        };
         for record in state.vips.values() {
             let Some(grant) = record.grant.grant().filter(|g| g.node == heartbeat.node) else {
                 continue;

@@ -5,7 +5,7 @@ use core::net::IpAddr;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
-use vipfence_types::{Clocks, NicId, NodeId};
+use vipfence_types::{Clocks, Heartbeat, NicId, NodeId, Nowhere};
 
 use super::{Lead, peers::NodeState};
 use crate::{
@@ -92,10 +92,52 @@ impl Lead {
         Err(reasons)
     }
 
+    /// What a stopping node holds and nobody can take over. A candidate that this leader has not
+    /// heard yet, or not for a moment, may still appear; a move that is open goes on.
+    pub(crate) fn nowhere(
+        &self,
+        now: Clocks,
+        state: &Registry,
+        heartbeat: &Heartbeat,
+    ) -> Vec<Nowhere> {
+        if !heartbeat.health.stopping {
+            return Vec::new();
+        }
+        let (holder, mut nowhere) = (&heartbeat.node, Vec::new());
+        for record in state.vips.values() {
+            let held = record.grant.renewed().is_some_and(|grant| grant.node == *holder);
+            if !held || record.open.is_some() {
+                continue;
+            }
+            if let Err(others) = self.best(now, state, record, Some(holder))
+                && !others.iter().any(|(node, _)| self.may_appear(now, state, node))
+            {
+                let (vip, reason) = (record.name.clone(), no_candidate(&others));
+                nowhere.push(Nowhere { vip, reason });
+            }
+        }
+        nowhere
+    }
+
+    fn may_appear(&self, now: Clocks, state: &Registry, node: &NodeId) -> bool {
+        let view = self.peers.view(now, &state.timing, self.elected_at, node);
+        let unheard = view.last_heard.is_none() && !self.is_silent(now, state, node);
+        view.state == NodeState::Suspect || unheard
+    }
+
     /// Whether a node has been silent for `failover_after`.
     pub(crate) fn is_silent(&self, now: Clocks, state: &Registry, node: &NodeId) -> bool {
         self.peers.silence(now, self.elected_at, node) >= state.timing.failover_after()
     }
+}
+
+/// Why nobody is eligible, for people.
+pub(crate) fn no_candidate(reasons: &[(NodeId, String)]) -> String {
+    if reasons.is_empty() {
+        return "no candidate is eligible".to_owned();
+    }
+    let told: Vec<&str> = reasons.iter().map(|(_, reason)| reason.as_str()).collect();
+    format!("no candidate is eligible: {}", told.join("; "))
 }
 
 /// Looks at the target's NICs, as read after `since`.

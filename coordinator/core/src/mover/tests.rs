@@ -135,7 +135,9 @@ impl Stand {
 
     fn answer(&mut self, received_ms: u64) -> Answer {
         let heartbeat = self.heartbeat("a1");
-        self.mover.answer(&self.state, &heartbeat, at(received_ms)).expect("an answer")
+        self.mover
+            .answer(at(received_ms), &self.state, &heartbeat, at(received_ms))
+            .expect("an answer")
     }
 
     fn left(&self, now: Clocks) -> Duration {
@@ -204,7 +206,8 @@ fn an_answer_without_a_grant_prolongs_nothing() {
 fn an_answer_to_another_node_carries_and_prolongs_nothing() {
     let mut stand = Stand::granted();
     let heartbeat = Heartbeat { node: node("b"), ..stand.heartbeat("b1") };
-    let answer = stand.mover.answer(&stand.state, &heartbeat, at(9_000)).expect("an answer");
+    let answer =
+        stand.mover.answer(at(9_000), &stand.state, &heartbeat, at(9_000)).expect("an answer");
     assert_eq!((answer.grants, answer.releasing), (vec![], vec![]));
     stand.expire(20_000);
     assert_eq!(stand.over_ms(), wait_ms());
@@ -377,7 +380,7 @@ fn strangers_are_refused_and_a_follower_hears_nobody() {
     assert_eq!(stand.hear(1, &unknown), Err(Refusal::UnknownNode));
     stand.mover.deposed();
     assert!(matches!(stand.hear(1, &beat), Err(Refusal::NotLeader { .. })));
-    assert_eq!(stand.mover.answer(&stand.state, &beat, at(1)), None);
+    assert_eq!(stand.mover.answer(at(1), &stand.state, &beat, at(1)), None);
 }
 
 #[test]

@@ -32,6 +32,7 @@ pub(super) fn drama(mutation: Mutation) -> Option<Drama> {
         Mutation::NoKernelSlack => a_holder_stopped_and_a_late_kernel,
         Mutation::LateAddKept => a_slow_os,
         Mutation::JoinedBeforeSweep => an_address_that_was_left_behind,
+        Mutation::KeptForEver => an_agent_that_does_not_come_back,
         _ => return None,
     })
 }
@@ -255,5 +256,13 @@ fn an_address_that_was_left_behind(seed: Seed) -> World {
     stage.deed(Deed::BadOs(other, 0, 5_000));
     stage.deed(Deed::Start(other));
     stage.wait(3);
+    stage.end()
+}
+
+/// An agent ends, keeps its VIP, and is away for far longer than its lease.
+fn an_agent_that_does_not_come_back(seed: Seed) -> World {
+    let mut stage = Set::three(hasty()).play(seed);
+    stage.deed(Deed::Upgrade(stage.holder, 60_000));
+    stage.wait(12);
     stage.end()
 }

@@ -5,6 +5,7 @@
 use std::{net::IpAddr, time::Duration};
 
 use azure_sim::{AdminCommand, Power};
+use vipfence_agent_core::OnStop;
 use vipfence_coordinator_core::{Ask, Body, COMMAND_FORMAT, Command};
 use vipfence_types::Timing;
 
@@ -53,6 +54,8 @@ pub enum Deed {
     LeaveBehind(usize, IpAddr),
     /// An operator stops an agent cleanly.
     CleanStop(usize),
+    /// An agent is stopped, keeps its VIPs, and is started again so much later (ms).
+    Upgrade(usize, u64),
     /// An operator asks the leader to step down.
     StepDown,
     /// Something is done to the simulator.
@@ -132,8 +135,15 @@ impl World {
                 }
             }
             Deed::CleanStop(node) => self.with_process(node, |process, host, out| {
-                process.stop(Duration::from_secs(8), host, out);
+                process.stop(OnStop::Move, Duration::from_secs(8), host, out);
             }),
+            Deed::Upgrade(node, pause) => {
+                self.machines[node].down_for = Some(pause);
+                self.with_process(node, |process, host, out| {
+                    process.step_down(host, out);
+                    process.stop(OnStop::Keep, Duration::from_secs(1), host, out);
+                });
+            }
             Deed::StepDown => {
                 if let Some(leader) = self.leader() {
                     self.with_process(leader, Process::step_down);

@@ -79,8 +79,12 @@ impl World {
         self.end_excuse(node, false);
         self.follow_kernel(node);
         if ends {
+            let down_for = self.machines[node].down_for.take();
+            if down_for.is_some() && self.machines[node].kernel.all().next().is_some() {
+                self.sometimes.saw("an agent ends and keeps an address");
+            }
             self.kill(node);
-            let back = self.now + ms(500);
+            let back = self.now + ms(down_for.unwrap_or(500));
             self.push(back, Event::Deed(Deed::Start(node)));
         }
     }

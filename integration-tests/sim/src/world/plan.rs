@@ -149,6 +149,7 @@ pub(super) fn machine(
         os_slow_ms: 0,
         excused: BTreeSet::new(),
         left_behind: BTreeSet::new(),
+        down_for: None,
         excuse_ends: ExcuseEnds::Never,
         excused_process: None,
         set_by: BTreeMap::new(),

@@ -4,7 +4,7 @@
 //! violated; where a mutation removes the fence, the same script must end in a violation. Letters
 //! as there: `h` the first round (from H13 on in `h13`), `v` the second, `l` the traps in which nothing moves any more.
 //! `azure` and `errors` are no attacks: what Azure asks of a move besides, and every way in which it
-//! can refuse one; `rights`, what a move may do in Azure, and what happens without. `takeover` takes the leader away at every instant of a move.
+//! can refuse one; `rights`, what a move may do in Azure, and what happens without. `stops` ends agents and starts them again; `takeover` takes the leader away at every instant of a move.
 
 mod azure;
 mod errors;
@@ -14,5 +14,6 @@ mod h13;
 mod l;
 mod rights;
 mod stage;
+mod stops;
 mod takeover;
 mod v;

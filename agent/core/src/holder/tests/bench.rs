@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use vipfence_types::{
     Answer, BootId, Clocks, ClusterName, Epoch, Grant, Heartbeat, NicId, NicRecord, NodeId,
-    Refusal, Term, VipAddress, VipEpoch, VipName,
+    Nowhere, Refusal, Term, VipAddress, VipEpoch, VipName,
 };
 
 use crate::{Call, Effect, EndCause, Event, Found, Holder, Input, Spent, Start};
@@ -20,6 +20,8 @@ pub(super) struct Bench {
     pub(super) now: Clocks,
     pub(super) seq: u64,
     answered: u64,
+    /// What the next answer says beside grants and releases.
+    pub(super) nowhere: Vec<Nowhere>,
 }
 
 pub(super) fn name(vip: &str) -> VipName {
@@ -76,7 +78,7 @@ impl Bench {
     pub(super) fn from(start: Start) -> (Self, Vec<Effect>) {
         let now = Clocks::all_at(secs(1_000));
         let (holder, effects) = Holder::start(now, start);
-        let mut bench = Self { holder, now, seq: 0, answered: 0 };
+        let mut bench = Self { holder, now, seq: 0, answered: 0, nowhere: vec![] };
         bench.note(&effects);
         (bench, effects)
     }
@@ -107,6 +109,7 @@ impl Bench {
         grants: &[Grant],
         releasing: &[VipEpoch],
     ) -> Vec<Effect> {
+        let nowhere = core::mem::take(&mut self.nowhere);
         self.step(Input::Answered {
             boot: BootId::from("boot-1"),
             answer: Answer {
@@ -114,6 +117,7 @@ impl Bench {
                 term: Term(3),
                 grants: grants.to_vec(),
                 releasing: releasing.to_vec(),
+                nowhere,
             },
         })
     }

@@ -284,7 +284,7 @@ fn a_node_that_cannot_drop_what_it_found_stays_out_and_says_why() {
     assert!(detail.contains("Operation not permitted; the node joins without them"), "{detail}");
     // Whoever stops it need not wait: there is nobody to tell.
     let mut stopping = bench.clone();
-    let effects = stopping.step(Input::Stop { within: secs(30) });
+    let effects = stopping.step(Input::Stop { on_stop: crate::OnStop::Move, within: secs(30) });
     assert_eq!(effects, [Effect::Stopped]);
     let effects = bench.step(Input::Dropped { call });
     assert_eq!(beats(&effects).len(), 1);

@@ -4,17 +4,21 @@
 //! - nothing is held, and nothing added, beyond a lease that was granted;
 //! - nothing is added that was ever confirmed as released, or is spent on disk;
 //! - nothing is confirmed that is not spent on disk, or that the kernel still has;
+//! - an agent that was stopped has ended in time, and if it kept its VIPs and had time to, it left
+//!   no address that outlives its lease, and told nobody to move them;
 //! - the machine never asks to be woken at once for ever.
 
 use core::net::IpAddr;
 use core::time::Duration;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use proptest::prelude::*;
-use vipfence_types::{Answer, BootId, Clocks, Epoch, Grant, Refusal, Term, VipEpoch, VipName};
+use vipfence_types::{
+    Answer, BootId, Clocks, Epoch, Grant, Nowhere, Refusal, Term, VipEpoch, VipName,
+};
 
 use super::bench::{address, at, grant, name, start};
-use crate::{Effect, Found, Holder, Input, Sighting, Spent, Start};
+use crate::{Effect, Found, Holder, Input, OnStop, Sighting, Spent, Start};
 
 const VIPS: [&str; 2] = ["demo", "other"];
 
@@ -29,6 +33,7 @@ enum Move {
     Sight { vip: usize, what: u8 },
     Kernel { fails: bool },
     Disk { fails: bool },
+    Stop { keep: bool, within_ms: u64 },
     Restart,
 }
 
@@ -56,6 +61,8 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         2 => (0_usize..2, 0_u8..4).prop_map(|(vip, what)| Move::Sight { vip, what }),
         8 => prop::bool::weighted(0.2).prop_map(|fails| Move::Kernel { fails }),
         6 => prop::bool::weighted(0.2).prop_map(|fails| Move::Disk { fails }),
+        1 => (any::<bool>(), 0_u64..3_000)
+            .prop_map(|(keep, within_ms)| Move::Stop { keep, within_ms }),
         1 => Just(Move::Restart),
     ];
     prop::collection::vec(one, 1..200)
@@ -75,6 +82,16 @@ struct World {
     disk_calls: VecDeque<Effect>,
     disk: Spent,
     confirmed: BTreeMap<VipName, Epoch>,
+    stopping: Option<Stopping>,
+    set_by_this_boot: BTreeSet<IpAddr>,
+}
+
+/// The agent was told to stop.
+struct Stopping {
+    on_stop: OnStop,
+    since: Clocks,
+    /// When it must have ended, counted from then.
+    end: Duration,
 }
 
 fn boot(number: u64) -> BootId {
@@ -97,6 +114,8 @@ impl World {
             disk_calls: VecDeque::new(),
             disk: Spent::default(),
             confirmed: BTreeMap::new(),
+            stopping: None,
+            set_by_this_boot: BTreeSet::new(),
         };
         world.take(effects);
         world
@@ -115,10 +134,29 @@ impl World {
 
     fn take(&mut self, effects: Vec<Effect>) {
         self.expire();
+        let ended = effects.contains(&Effect::Stopped);
+        self.carry_out(effects);
+        for held in self.holder.view(self.now).held {
+            let key = VipEpoch { vip: held.vip, epoch: held.epoch };
+            assert!(self.may_hold(&key, held.lease_left), "held too long");
+        }
+        let wait = self.holder.next_deadline(self.now);
+        assert_ne!(wait, Some(Duration::ZERO), "{:?}", self.holder);
+        if ended {
+            self.check_what_is_left();
+            self.restart();
+        } else if let Some(Stopping { since, end, .. }) = &self.stopping {
+            assert!(self.now.longest_since(*since) < *end, "a stop takes too long");
+        }
+    }
+
+    fn carry_out(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             match &effect {
                 Effect::Send { heartbeat, .. } => {
                     self.sent.insert(heartbeat.seq, self.now);
+                    let moves = self.stopping.as_ref().is_some_and(|s| s.on_stop == OnStop::Move);
+                    assert_eq!(heartbeat.health.stopping, moves);
                     for released in &heartbeat.released {
                         self.check_confirmation(released);
                     }
@@ -132,12 +170,27 @@ impl World {
                 Effect::PersistHighest { .. } | Effect::Event(_) | Effect::Stopped => {}
             }
         }
-        for held in self.holder.view(self.now).held {
-            let key = VipEpoch { vip: held.vip, epoch: held.epoch };
-            assert!(self.may_hold(&key, held.lease_left), "held too long");
+    }
+
+    /// An agent that had time to put things right leaves no address that outlives its lease (by
+    /// more than the kernel's call may take).
+    fn check_what_is_left(&self) {
+        let Some(Stopping { on_stop: OnStop::Keep, since, end }) = &self.stopping else {
+            return;
+        };
+        if self.now.longest_since(*since) >= *end {
+            return;
         }
-        let wait = self.holder.next_deadline(self.now);
-        assert_ne!(wait, Some(Duration::ZERO), "{:?}", self.holder);
+        for (address, (set, lifetime)) in &self.kernel {
+            let left = lifetime.saturating_sub(self.now.mono_since(*set));
+            let covered = self.leases.iter().any(|(granted, sent, ttl, hold)| {
+                let lease = ttl.saturating_sub(self.now.mono_since(*sent));
+                let of_it = super::bench::address(granted.vip.as_str()) == *address;
+                of_it && (*hold || left <= lease + Duration::from_millis(100))
+            });
+            // What an earlier boot left is the kernel's, and ends by itself.
+            assert!(covered || !self.set_by_this_boot.contains(address), "{address} for {left:?}");
+        }
     }
 
     fn may_hold(&self, key: &VipEpoch, for_so_long: Duration) -> bool {
@@ -185,6 +238,7 @@ impl World {
                 // Also a call that fails may have done its work.
                 for one in addresses {
                     self.kernel.insert(one.address, (self.now, lifetime));
+                    self.set_by_this_boot.insert(one.address);
                 }
                 let at = self.now;
                 self.step(if fails {
@@ -248,7 +302,10 @@ impl World {
                 releasing.push(at(vip, word.epoch));
             }
         }
-        let answer = Answer { seq, term: Term(1), grants, releasing };
+        // To whoever does not stop it means nothing.
+        let reason = "nobody".to_owned();
+        let nowhere = vec![Nowhere { vip: name(VIPS[0]), reason }];
+        let answer = Answer { seq, term: Term(1), grants, releasing, nowhere };
         let boot = boot(self.boot);
         self.step(Input::Answered { boot, answer });
     }
@@ -283,6 +340,8 @@ impl World {
         self.leases.clear();
         self.kernel_calls.clear();
         self.disk_calls.clear();
+        self.stopping = None;
+        self.set_by_this_boot.clear();
         let now = self.now;
         let found = self.kernel.iter().map(|(address, (set, lifetime))| Found {
             address: *address,
@@ -301,6 +360,16 @@ impl World {
         self.take(effects);
     }
 
+    fn stop(&mut self, keep: bool, within: Duration) {
+        let on_stop = if keep { OnStop::Keep } else { OnStop::Move };
+        if self.stopping.is_none() {
+            let farewell = Duration::from_secs(if keep { 1 } else { 2 });
+            let end = within + farewell;
+            self.stopping = Some(Stopping { on_stop, since: self.now, end });
+        }
+        self.step(Input::Stop { on_stop, within });
+    }
+
     fn make(&mut self, one: Move) {
         match one {
             Move::Pass { ms } => {
@@ -317,6 +386,7 @@ impl World {
             Move::Sight { vip, what } => self.sight(address(VIPS[vip]), what),
             Move::Kernel { fails } => self.kernel(fails),
             Move::Disk { fails } => self.disk(fails),
+            Move::Stop { keep, within_ms } => self.stop(keep, Duration::from_millis(within_ms)),
             Move::Restart => self.restart(),
         }
     }

@@ -111,6 +111,46 @@ fn a_stopping_node_hands_its_vip_over_without_a_lease_wait() {
     assert!(bench.saw("move to b: HolderStopping") && bench.saw("confirmed 1"));
 }
 
+/// What the leader last told `a` of its VIPs that have nowhere to go.
+fn nowhere_for_a(bench: &Bench) -> Vec<vipfence_types::Nowhere> {
+    let mut answers = bench.answers.iter().rev().filter(|(_, to, _)| *to == node("a"));
+    let (_, _, answer) = answers.next().expect("an answer");
+    answer.clone().expect("a grant").nowhere
+}
+
+#[test]
+fn a_stopping_node_learns_what_no_other_node_can_take_over() {
+    let mut bench = Bench::held_by_a();
+    for other in ["b", "c"] {
+        bench.agent(other).connected = false;
+    }
+    // Silent for a moment: it may still appear.
+    bench.run(secs(2));
+    bench.agent("a").stopping = true;
+    bench.run(Duration::from_millis(600));
+    assert_eq!(nowhere_for_a(&bench), [], "{}", bench.story());
+    bench.run(secs(15));
+    let [nowhere] = &nowhere_for_a(&bench)[..] else {
+        panic!("{}", bench.story());
+    };
+    assert_eq!(nowhere.vip, demo());
+    assert!(nowhere.reason.contains("no candidate is eligible: b is silent; c is silent"));
+    assert!(!bench.saw("HolderStopping"));
+    // One is heard again: the VIP moves after all.
+    bench.agent("b").connected = true;
+    assert!(bench.run_until(secs(15), |b| b.is_held_by("b")), "{}", bench.story());
+}
+
+#[test]
+fn a_node_that_goes_on_is_told_nothing_about_stopping() {
+    let mut bench = Bench::held_by_a();
+    for other in ["b", "c"] {
+        bench.agent(other).connected = false;
+    }
+    bench.run(secs(15));
+    assert_eq!(nowhere_for_a(&bench), []);
+}
+
 #[test]
 fn disabling_ends_the_grant_then_detaches_and_enabling_places_it_again() {
     let mut bench = Bench::held_by_a();

@@ -7,7 +7,10 @@ use vipfence_types::{Clocks, NicId, NodeId};
 
 use super::{Decision, Facts};
 use crate::{
-    mover::{Check, target::check},
+    mover::{
+        Check,
+        target::{check, no_candidate},
+    },
     nic::{NicWriter, ProblemKind, Remedy},
     registry::{AzureTrack, Cause, Move, Step, VipRecord},
 };
@@ -171,12 +174,4 @@ impl Facts<'_> {
             }
         })
     }
-}
-
-fn no_candidate(reasons: &[(NodeId, String)]) -> String {
-    if reasons.is_empty() {
-        return "no candidate is eligible".to_owned();
-    }
-    let told: Vec<&str> = reasons.iter().map(|(_, reason)| reason.as_str()).collect();
-    format!("no candidate is eligible: {}", told.join("; "))
 }
