@@ -73,6 +73,7 @@ checks! {
     FloatingIpOff = "FLOATING_IP_OFF", Error;
     ProbePortDiffers = "PROBE_PORT_DIFFERS", Error;
     NicNotInPool = "NIC_NOT_IN_POOL", Error;
+    InterfaceMissing = "INTERFACE_MISSING", Error;
     CloudInit = "CLOUD_INIT", Error;
     CloudNetconfig = "CLOUD_NETCONFIG", Error;
     NmCloudSetup = "NM_CLOUD_SETUP", Error;

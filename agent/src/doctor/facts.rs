@@ -10,6 +10,8 @@ use vipfence_coordinator::api::Frontend;
 use vipfence_coordinator_core::{NicDocument, Prefix};
 use vipfence_types::{NicId, VipName, brief};
 
+use crate::os::Selector;
+
 /// What came of looking at something that may not answer.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Seen<T> {
@@ -172,6 +174,8 @@ pub(crate) struct GuestFacts {
     pub(crate) interfaces: usize,
     /// `net.ipv4.ip_nonlocal_bind`; none = unknown.
     pub(crate) nonlocal_bind: Option<bool>,
+    /// What the file finds a NIC's interface by, where there is no such interface.
+    pub(crate) missing: Vec<Selector>,
     /// How much chrony may slew, in parts per million; none = no chrony.
     pub(crate) slew_ppm: Option<u64>,
 }

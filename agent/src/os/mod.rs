@@ -13,6 +13,7 @@ pub(crate) mod linux;
 pub(crate) mod userspace;
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -59,6 +60,19 @@ pub(crate) enum Selector {
     Mac([u8; 6]),
     /// The one with an address in whose subnet the VIP is.
     Subnet,
+}
+
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => write!(f, "\"{name}\""),
+            Self::Mac(mac) => {
+                let parts: Vec<String> = mac.iter().map(|byte| format!("{byte:02x}")).collect();
+                write!(f, "with the MAC address {}", parts.join(":"))
+            }
+            Self::Subnet => f.write_str("in the subnet of the VIP"),
+        }
+    }
 }
 
 /// Addresses on an operating system. The calls of one agent come one after the other.

@@ -334,6 +334,11 @@ pub(crate) const CASES: &[Case] = &[
         },
         &["NM_CLOUD_SETUP"],
     ),
+    error(
+        "an interface is named that is not there",
+        |s| s.interface = "eth1".to_owned(),
+        &["INTERFACE_MISSING"],
+    ),
     mild(
         "strict reverse path filtering on two interfaces",
         |s| {

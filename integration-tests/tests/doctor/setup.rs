@@ -29,6 +29,8 @@ pub(crate) struct Setup {
     pub(crate) frontend: Option<(String, u16)>,
     /// The NICs of the agent's file.
     pub(crate) nics: Vec<String>,
+    /// The interface that it names for them.
+    pub(crate) interface: String,
     /// Further lines of the section `[azure]`.
     pub(crate) azure_lines: String,
     /// ARM's URL; none = the simulator's.
@@ -96,6 +98,7 @@ impl Setup {
             addresses: vec!["10.5.0.110".to_owned()],
             frontend: None,
             nics: vec![nic("n1-nic")],
+            interface: "eth0".to_owned(),
             azure_lines: String::new(),
             arm: None,
             peers,
@@ -114,6 +117,7 @@ impl Setup {
         for interface in ["all", "default", "lo", "eth0"] {
             setup.write(&format!("proc/sys/net/ipv4/conf/{interface}/rp_filter"), "2\n");
         }
+        setup.write("sys/class/net/eth0/address", "00:0d:3a:00:00:01\n");
         setup
     }
 
@@ -198,12 +202,12 @@ impl Setup {
             let _ = writeln!(text, "[[peers]]\nname = \"{name}\"\naddress = \"{address}\"\n");
         }
         for id in &self.nics {
-            let _ = writeln!(text, "[[nics]]\nid = \"{id}\"\n");
+            let _ = writeln!(text, "[[nics]]\nid = \"{id}\"\ninterface = \"{}\"\n", self.interface);
         }
         let arm = self.arm.as_deref().unwrap_or(azure.arm());
         let _ = writeln!(text, "[azure]\narm = \"{arm}\"\nimds = \"{}\"", azure.imds("n1"));
         let _ = writeln!(text, "authority = \"{}\"\n{}\n", azure.arm(), self.azure_lines);
-        text.push_str("[os]\ndriver = \"userspace\"\nresponder = \"127.0.0.1:1\"\n");
+        text.push_str("[os]\ndriver = \"linux\"\n");
         text
     }
 }

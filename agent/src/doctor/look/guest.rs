@@ -8,13 +8,14 @@ use std::{
 };
 
 use super::super::facts::{DiskFacts, GuestFacts};
+use crate::{config::OsDriver, os::Selector};
 
 /// chrony's own default. [chrony.conf(5), maxslewrate]
 const CHRONY_DEFAULT_PPM: u64 = 83_333;
 /// `TMPFS_MAGIC` and `RAMFS_MAGIC` of linux/magic.h.
 const IN_MEMORY: [u64; 2] = [0x0102_1994, 0x8584_58f6];
 
-pub(super) fn look(root: &Path) -> GuestFacts {
+pub(super) fn look(root: &Path, os: &OsDriver) -> GuestFacts {
     let interfaces = interfaces(root);
     GuestFacts {
         cloud_init: cloud_init_adds(root),
@@ -23,6 +24,7 @@ pub(super) fn look(root: &Path) -> GuestFacts {
         strict: interfaces.iter().filter(|name| is_strict(root, name)).cloned().collect(),
         interfaces: interfaces.len(),
         nonlocal_bind: setting(root, "proc/sys/net/ipv4/ip_nonlocal_bind").map(|n| n != 0),
+        missing: missing(root, os),
         slew_ppm: slew_ppm(root),
     }
 }
@@ -133,6 +135,26 @@ fn is_strict(root: &Path, interface: &str) -> bool {
         setting(root, &format!("proc/sys/net/ipv4/conf/{name}/rp_filter")).unwrap_or(0)
     };
     of("all").max(of(interface)) == 1
+}
+
+/// What the file names and the machine does not have. Where it leaves the choice to the subnet, the
+/// address decides, and there is nothing to miss.
+fn missing(root: &Path, os: &OsDriver) -> Vec<Selector> {
+    let OsDriver::Linux { interfaces } = os else { return Vec::new() };
+    let folders = files_in(root.join("sys/class/net"));
+    let is_there = |selector: &Selector| match selector {
+        Selector::Subnet => true,
+        Selector::Name(name) => {
+            folders.iter().any(|folder| folder.file_name().is_some_and(|found| found == &**name))
+        }
+        Selector::Mac(mac) => {
+            let written = mac.map(|byte| format!("{byte:02x}")).join(":");
+            let address = |folder: &PathBuf| text(&folder.join("address"));
+            folders.iter().filter_map(address).any(|found| found.trim() == written)
+        }
+    };
+    let selectors = interfaces.iter().map(|interface| &interface.selector);
+    selectors.filter(|selector| !is_there(selector)).cloned().collect()
 }
 
 fn slew_ppm(root: &Path) -> Option<u64> {

@@ -90,7 +90,7 @@ impl Looking<'_> {
             frontend,
             members,
             nics,
-            guest: guest::look(self.root),
+            guest: guest::look(self.root, &config.os),
             peers,
             disk: guest::disk(&config.data_dir),
         }

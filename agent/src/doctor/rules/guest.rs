@@ -52,6 +52,14 @@ fn helpers(guest: &GuestFacts) -> Vec<Finding> {
 
 fn kernel(guest: &GuestFacts) -> Vec<Finding> {
     let mut findings = Vec::new();
+    findings.extend(guest.missing.iter().map(|selector| {
+        Check::InterfaceMissing.finds(
+            selector.to_string(),
+            format!("this machine has no interface {selector}: a VIP of its NIC cannot be added"),
+            "`ip -brief link` lists names and MAC addresses; correct `interface` or `mac` under \
+             [[nics]], or leave both out where the subnet decides",
+        )
+    }));
     if guest.interfaces > 1 && !guest.strict.is_empty() {
         let names: Vec<&str> = guest.strict.iter().map(String::as_str).collect();
         findings.push(Check::RpFilterStrict.finds(

@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 use vipfence_coordinator_core::{NicDocument, Prefix};
 use vipfence_types::{Examined, NicId, NodeId, Severity, VipName};
 
+use crate::os::Selector;
+
 use super::{
     super::{
         check::Check,
@@ -261,10 +263,11 @@ fn an_address_is_inside_free_or_ours() {
 
 #[test]
 fn what_the_guest_has_is_found() {
-    let cases: [Case<fn(&mut Facts)>; 12] = [
+    let cases: [Case<fn(&mut Facts)>; 13] = [
         ("CLOUD_INIT", |f| f.guest.cloud_init = true),
         ("CLOUD_NETCONFIG", |f| f.guest.cloud_netconfig = true),
         ("NM_CLOUD_SETUP", |f| f.guest.nm_cloud_setup = true),
+        ("INTERFACE_MISSING", |f| f.guest.missing = vec![Selector::Name("eth9".to_owned())]),
         ("RP_FILTER_STRICT", |f| f.guest.interfaces = 2),
         ("NONLOCAL_BIND_OFF", |f| f.guest.nonlocal_bind = Some(false)),
         ("CLOCK_SLEW", |f| f.guest.slew_ppm = Some(83_333)),

@@ -1,6 +1,5 @@
 //! Which interface carries an address: pure, from one look at the OS.
 
-use std::fmt;
 use std::net::IpAddr;
 
 use super::super::{Interface, Selector};
@@ -25,19 +24,6 @@ pub(super) enum NoPlace {
          that belongs to the NIC: `interface` or `mac` under [[nics]]"
     )]
     SeveralSubnets(IpAddr, String),
-}
-
-impl fmt::Display for Selector {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Name(name) => write!(f, "\"{name}\""),
-            Self::Mac(mac) => {
-                let parts: Vec<String> = mac.iter().map(|byte| format!("{byte:02x}")).collect();
-                write!(f, "with the MAC address {}", parts.join(":"))
-            }
-            Self::Subnet => f.write_str("in the subnet of the VIP"),
-        }
-    }
 }
 
 /// The interface for an address of a VIP that names this NIC; none = the node's first.
