@@ -48,6 +48,7 @@ use crate::{
     node::{self, BeatError, BeatTransport, NodeHandle, NodeParts, NodeRunner, state::NodeState},
     os::{AddressDriver, linux::Kernel, userspace::Userspace},
     output::complain,
+    supervisor::{Device, Manager, Supervisor},
 };
 
 /// How long a node that stops cleanly waits until its VIPs have been moved elsewhere.
@@ -101,6 +102,7 @@ async fn serve(config: NodeConfig) -> anyhow::Result<()> {
     let azure = azure(&config, &clocks)?;
     azure.start_keeper();
     let consensus = Consensus::start(consensus_config(&config)).await?;
+    let supervisor = supervisor(&config, &consensus)?;
     let metrics = Arc::new(Metrics::new());
     let tally: Arc<dyn Tally> = Arc::<Metrics>::clone(&metrics);
     let driver = driver(&config, &consensus, &azure, &clocks, tally);
@@ -116,8 +118,14 @@ async fn serve(config: NodeConfig) -> anyhow::Result<()> {
         heartbeat: config.timing().agent_heartbeat(),
         managed: managed(&consensus.applied().borrow().state),
     };
-    let parts =
-        NodeParts { driver: driver_os, transport, clocks: Arc::clone(&clocks), state, remembered };
+    let parts = NodeParts {
+        driver: driver_os,
+        transport,
+        clocks: Arc::clone(&clocks),
+        state,
+        remembered,
+        supervisor,
+    };
     let node = NodeRunner::spawn(node_config, parts).await?;
 
     let (stop, stopped) = oneshot::channel::<()>();
@@ -224,6 +232,13 @@ fn driver(
         }),
         tally,
     })
+}
+
+fn supervisor(config: &NodeConfig, consensus: &Consensus) -> anyhow::Result<Supervisor> {
+    let leadership = consensus.leadership();
+    let manager = Manager::from_environment(move || leadership.borrow().leading);
+    let device = config.watchdog.as_deref().map(Device::arm).transpose()?;
+    Ok(Supervisor::new(manager, device))
 }
 
 async fn os_driver(

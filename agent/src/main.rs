@@ -15,6 +15,7 @@ mod os;
 mod output;
 #[cfg(all(test, feature = "dev"))]
 mod stress;
+mod supervisor;
 
 use std::{io::IsTerminal as _, process::ExitCode};
 

@@ -2,6 +2,7 @@
 
 use core::fmt;
 use core::net::IpAddr;
+use core::time::Duration;
 
 use serde::Serialize;
 use vipfence_types::{Epoch, Refusal, Term, VipName};
@@ -129,6 +130,19 @@ pub enum Event {
         vip: VipName,
         /// Why not.
         reason: String,
+    },
+    /// The agent, or its machine, stood still: nothing here ran for so long, as the clocks show.
+    /// What ended meanwhile is dropped now, said by events of its own.
+    Paused {
+        /// How long.
+        gap: Duration,
+        /// What was held when it began.
+        held: Vec<VipName>,
+    },
+    /// The wall clock was set, or jumped: it can end a lease early, never prolong one.
+    WallStepped {
+        /// By how much, in microseconds; positive = forward.
+        by_us: i64,
     },
     /// A leader answers, for the first time or again.
     LeaderAnswers {

@@ -19,7 +19,7 @@ mod view;
 
 pub use effect::{Call, Effect};
 pub use event::{EndCause, Event};
-pub use holder::Holder;
+pub use holder::{Holder, LOOK_EVERY};
 pub use input::{Found, Input, OnStop, Sighting, Start};
 pub use spent::Spent;
 pub use view::{HeldVip, LocalView};

@@ -10,6 +10,8 @@ use vipfence_types::{Clocks, Epoch, KERNEL_LIFETIME_CAP, Mutation, VipAddress};
 use crate::lease::{Lease, Timer};
 use crate::{Call, Found};
 
+/// How long a drop may take, repetitions included, before a watchdog is no longer fed.
+const DROP_WITHIN: Duration = Duration::from_secs(1);
 /// How often a renewal is tried that would not have lengthened the kernel lifetime.
 const RENEWAL_PACE: Duration = Duration::from_millis(250);
 
@@ -97,6 +99,8 @@ pub(crate) struct Dropping {
     pub(crate) owed: Option<Epoch>,
     pub(crate) call: Option<Call>,
     pub(crate) retry: Option<Timer>,
+    /// Runs since the first call, for as long as a drop may take.
+    begun: Option<Timer>,
     pub(crate) problem: String,
 }
 
@@ -203,7 +207,17 @@ impl Holding {
 
 impl Dropping {
     pub(crate) fn new(addresses: Option<Vec<IpAddr>>, owed: Option<Epoch>) -> Self {
-        Self { addresses, owed, call: None, retry: None, problem: String::new() }
+        let problem = String::new();
+        Self { addresses, owed, call: None, retry: None, begun: None, problem }
+    }
+
+    pub(crate) fn begins(&mut self, now: Clocks, call: Call) {
+        self.call = Some(call);
+        self.begun.get_or_insert(Timer::new(now, DROP_WITHIN));
+    }
+
+    pub(crate) fn is_late(&self, now: Clocks) -> bool {
+        self.begun.is_some_and(|begun| begun.is_over(now))
     }
 
     pub(crate) fn is_due(&self, now: Clocks) -> bool {
@@ -259,6 +273,8 @@ pub(crate) struct Sweep {
     pub(crate) before_joining: bool,
     pub(crate) call: Option<Call>,
     pub(crate) retry: Option<Timer>,
+    /// Runs since the first call, for as long as a sweep may take.
+    begun: Option<Timer>,
     /// Why the last one failed, for people.
     pub(crate) problem: String,
 }
@@ -277,8 +293,32 @@ impl Sweep {
             before_joining: endless && !Mutation::JoinedBeforeSweep.is_on(),
             call: None,
             retry: None,
+            begun: None,
             problem: String::new(),
         }
+    }
+
+    pub(crate) fn begins(&mut self, now: Clocks, call: Call) -> Option<Call> {
+        self.begun.get_or_insert(Timer::new(now, DROP_WITHIN));
+        self.wanted = false;
+        self.call.replace(call)
+    }
+
+    /// The kernel was read back.
+    pub(crate) fn is_done(&mut self) {
+        self.call = None;
+        self.retry = None;
+        self.begun = None;
+        self.before_joining = false;
+        self.problem.clear();
+    }
+
+    pub(crate) fn is_late(&self, now: Clocks) -> bool {
+        self.begun.is_some_and(|begun| begun.is_over(now))
+    }
+
+    pub(crate) fn may_find_something(&self) -> bool {
+        self.wanted || self.call.is_some() || !self.spare.is_empty()
     }
 
     pub(crate) fn is_due(&self, now: Clocks) -> bool {

@@ -33,6 +33,15 @@ pub struct LocalView {
     pub held: Vec<HeldVip>,
     /// Why it holds nothing, or what hinders it; empty = nothing.
     pub detail: String,
+    /// A leader has answered this start of the agent.
+    pub joined: bool,
+    /// The agent was told to stop.
+    pub stopping: bool,
+    /// Nothing that this node must not have stays on the OS although it was to go: what a watchdog
+    /// is fed on. (A drop may take a second; what is granted is covered by its lease.)
+    pub sound: bool,
+    /// Something managed is, or may be, on the OS.
+    pub may_be_left: bool,
     /// A stopping node lets go of these although no other takes them over; and why.
     pub nowhere: Vec<(VipName, String)>,
 }
@@ -58,6 +67,10 @@ impl Holder {
             boot: self.boot.clone(),
             held: held.collect(),
             detail: self.detail(),
+            joined: self.joined,
+            stopping: self.is_stopping(),
+            sound: self.is_sound(now),
+            may_be_left: self.may_be_left(),
             nowhere: self.nowhere.iter().map(|(vip, why)| (vip.clone(), why.clone())).collect(),
         }
     }
@@ -65,7 +78,21 @@ impl Holder {
     /// Whether an address is on its way off the OS, which may refuse to let go of it.
     #[must_use]
     pub fn is_dropping(&self) -> bool {
-        self.records.values().any(|record| matches!(record, Record::Dropping(_)))
+        let sweeps = self.sweep.wanted || self.sweep.call.is_some();
+        sweeps || self.records.values().any(|record| matches!(record, Record::Dropping(_)))
+    }
+
+    fn is_sound(&self, now: Clocks) -> bool {
+        let late = |record: &Record| match record {
+            Record::Dropping(dropping) => dropping.is_late(now),
+            Record::Holding(_) | Record::Spending(_) | Record::Confirming(_) => false,
+        };
+        !self.sweep.is_late(now) && !self.records.values().any(late)
+    }
+
+    fn may_be_left(&self) -> bool {
+        let may = |record: &Record| matches!(record, Record::Holding(_) | Record::Dropping(_));
+        self.sweep.may_find_something() || self.records.values().any(may)
     }
 
     fn detail(&self) -> String {

@@ -43,6 +43,8 @@ pub(crate) struct NodeConfig {
     pub(crate) data_dir: PathBuf,
     /// What becomes of this node's VIPs when its agent is stopped.
     pub(crate) on_stop: OnStop,
+    /// A device that resets this machine unless it is fed.
+    pub(crate) watchdog: Option<PathBuf>,
     /// Where it listens.
     pub(crate) listen: Listen,
     /// The nodes of a new cluster, this one included, as written in the file. Used only where the

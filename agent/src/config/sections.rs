@@ -21,11 +21,13 @@ use super::{
 };
 use crate::os::Selector;
 
-const TOP: &[&str] = &["cluster", "profile", "node", "listen", "peers", "nics", "azure", "os"];
+const TOP: &[&str] =
+    &["cluster", "profile", "node", "listen", "peers", "nics", "azure", "os", "watchdog"];
 const NODE: &[&str] = &["name", "data_dir", "on_stop"];
 const LISTEN: &[&str] = &["grpc", "http", "insecure"];
 const PEER: &[&str] = &["name", "address", "role"];
 const NIC: &[&str] = &["name", "id", "interface", "mac"];
+const WATCHDOG: &[&str] = &["device"];
 
 const HTTP_PORT: u16 = 7601;
 
@@ -81,6 +83,7 @@ pub(super) fn read(
     let nics = read_nics(reader, &top);
     let azure = azure::read(reader, &top, folder);
     let os = os::read(reader, &top);
+    let watchdog = read_watchdog(reader, &top);
     let mut draft = Draft {
         node,
         insecure: false,
@@ -105,6 +108,7 @@ pub(super) fn read(
         data_dir: folder.join(data_dir?.value),
         on_stop: on_stop?.value,
         os: os::driver(os?, &draft.nics),
+        watchdog,
     };
     assemble(draft, cluster?.value, profile?.value, rest, azure.rest?)
 }
@@ -114,6 +118,7 @@ struct NodeRest {
     data_dir: PathBuf,
     on_stop: OnStop,
     os: OsDriver,
+    watchdog: Option<PathBuf>,
 }
 
 fn assemble(
@@ -135,6 +140,7 @@ fn assemble(
         node: draft.node?.value,
         data_dir: rest.data_dir,
         on_stop: rest.on_stop,
+        watchdog: rest.watchdog,
         listen: Listen {
             grpc: draft.grpc?.value,
             http: draft.http?.value,
@@ -234,6 +240,12 @@ fn read_nics(reader: &mut Reader, top: &Section<'_>) -> Vec<PlacedNic> {
         Some(PlacedNic { name: name?, id: id?, selector: selector? })
     });
     nics.collect()
+}
+
+fn read_watchdog(reader: &mut Reader, top: &Section<'_>) -> Option<PathBuf> {
+    let section = top.table(reader, "watchdog", "[watchdog]", WATCHDOG)?;
+    let device = section.text(reader, "device", "/dev/watchdog")?;
+    reader.convert(&device, not_empty).map(|device| PathBuf::from(device.value))
 }
 
 fn required<'t>(

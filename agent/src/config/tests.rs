@@ -108,6 +108,15 @@ fn vips_move_away_at_a_stop_unless_they_are_to_be_kept() {
 }
 
 #[test]
+fn a_watchdog_device_is_used_only_where_the_file_names_one() {
+    let of = |text: &str| parse("f", text, Path::new("")).expect("good").config.watchdog;
+    assert_eq!(of(GOOD), None);
+    let named = format!("{GOOD}\n[watchdog]\ndevice = \"/dev/watchdog\"\n");
+    assert_eq!(of(&named).as_deref(), Some(Path::new("/dev/watchdog")));
+    shows(&errors_of(&format!("{GOOD}\n[watchdog]\n")), &["device", "/dev/watchdog"]);
+}
+
+#[test]
 fn a_relative_data_dir_counts_from_the_folder_of_the_file() {
     let text = with("/var/lib/vipfence", "data");
     let config = parse("f", &text, Path::new("/srv/n1")).expect("good").config;

@@ -3,7 +3,7 @@
 
 use tracing::{error, info, warn};
 use vipfence_agent_core::{EndCause, Event};
-use vipfence_types::Refusal;
+use vipfence_types::{Refusal, VipName};
 
 /// Writes one event to the log.
 pub(super) fn write(event: &Event) {
@@ -49,6 +49,17 @@ pub(super) fn write(event: &Event) {
         }
         Event::Nowhere { vip, reason } => {
             error!(%vip, "nobody takes the VIP over from this node, which stops: {reason}");
+        }
+        Event::Paused { gap, held } => {
+            let held: Vec<&str> = held.iter().map(VipName::as_str).collect();
+            let (gap_ms, held) = (gap.as_millis(), held.join(", "));
+            warn!(gap_ms, held, "this agent, or its machine, stood still");
+        }
+        Event::WallStepped { by_us } => {
+            warn!(
+                by_ms = by_us / 1_000,
+                "the wall clock was set; forward, that can end a lease early"
+            );
         }
         Event::LeaderAnswers { term } => info!(%term, "a leader answers"),
         Event::LeaderSilent { problem } => warn!("no leader answers: {problem}"),

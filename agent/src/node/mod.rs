@@ -35,6 +35,7 @@ use self::runner::Runner;
 use self::state::{NodeState, Remembered};
 use crate::clock::ClockSource;
 use crate::os::{AddressDriver, OsError};
+use crate::supervisor::Supervisor;
 
 /// How many inputs may wait. Whoever sends more waits.
 const INPUTS_KEPT: usize = 256;
@@ -70,6 +71,8 @@ pub(crate) struct NodeParts {
     pub(crate) state: NodeState,
     /// What was in it.
     pub(crate) remembered: Remembered,
+    /// Who watches over the loop from outside.
+    pub(crate) supervisor: Supervisor,
 }
 
 /// A running node, to look at and to steer. A clone is the same node.
@@ -121,6 +124,7 @@ impl NodeRunner {
             transport: parts.transport,
             state: parts.state,
             published,
+            supervisor: parts.supervisor,
         };
         let runner = Runner::new(handle.clone(), workings);
         tokio::spawn(runner.run(effects, outcomes));

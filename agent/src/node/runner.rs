@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use vipfence_agent_core::{Effect, HeldVip, Input, LocalView};
+use vipfence_agent_core::{Effect, HeldVip, Input, LOOK_EVERY, LocalView};
 use vipfence_types::{BootId, Heartbeat};
 
 use super::calls::{AddCall, DiskCall, OsCall, watch_os, work_disk, work_os};
@@ -14,10 +14,7 @@ use super::state::NodeState;
 use super::transport::{BeatError, BeatTransport};
 use super::{NodeHandle, journal};
 use crate::os::{Addition, AddressDriver};
-
-/// The runtime's timer stands still while the machine sleeps, and does not see a clock step: look
-/// at the clocks at least this often.
-const LONGEST_SLEEP: Duration = Duration::from_millis(500);
+use crate::supervisor::Supervisor;
 
 /// How long an ending node waits for its queues, so that the state directory is free afterwards.
 const END_WAIT: Duration = Duration::from_secs(1);
@@ -29,6 +26,7 @@ pub(super) struct Workings {
     pub(super) transport: Arc<dyn BeatTransport>,
     pub(super) state: NodeState,
     pub(super) published: watch::Sender<LocalView>,
+    pub(super) supervisor: Supervisor,
 }
 
 /// A node's loop.
@@ -37,6 +35,7 @@ pub(super) struct Runner {
     boot: BootId,
     transport: Arc<dyn BeatTransport>,
     published: watch::Sender<LocalView>,
+    supervisor: Supervisor,
     os: UnboundedSender<OsCall>,
     disk: UnboundedSender<DiskCall>,
     workers: [JoinHandle<()>; 2],
@@ -59,6 +58,7 @@ impl Runner {
             boot: workings.boot,
             transport: workings.transport,
             published: workings.published,
+            supervisor: workings.supervisor,
             os,
             disk,
             workers,
@@ -68,7 +68,7 @@ impl Runner {
 
     /// Runs until the machine has stopped. Whoever watches the views sees the end of them after
     /// the state directory was given back.
-    pub(super) async fn run(self, first: Vec<Effect>, inputs: mpsc::Receiver<Input>) {
+    pub(super) async fn run(mut self, first: Vec<Effect>, inputs: mpsc::Receiver<Input>) {
         self.repeat(first, inputs).await;
         self.watching.abort();
         drop((self.os, self.disk));
@@ -76,10 +76,12 @@ impl Runner {
             // One that hangs in the OS or on the disk dies with the process.
             let _hangs = tokio::time::timeout(END_WAIT, worker).await;
         }
+        self.supervisor.end(&self.handle.view());
         drop(self.published);
     }
 
-    async fn repeat(&self, first: Vec<Effect>, mut inputs: mpsc::Receiver<Input>) {
+    async fn repeat(&mut self, first: Vec<Effect>, mut inputs: mpsc::Receiver<Input>) {
+        let longest_sleep = LOOK_EVERY.min(self.supervisor.look_every());
         self.execute(first);
         loop {
             let wait = {
@@ -92,7 +94,7 @@ impl Runner {
             let input = tokio::select! {
                 Some(input) = inputs.recv() => input,
                 () = self.handle.nudged.notified() => Input::Nudged,
-                () = tokio::time::sleep(wait.min(LONGEST_SLEEP)) => Input::Tick,
+                () = tokio::time::sleep(wait.min(longest_sleep)) => Input::Tick,
             };
             let effects = {
                 // Read before the lock is waited for: early is safe, late is not.
@@ -170,8 +172,10 @@ impl Runner {
         let _gone = self.disk.send(call);
     }
 
-    fn publish(&self) {
-        let view = self.handle.view();
+    fn publish(&mut self) {
+        let now = self.handle.clocks.now();
+        let view = self.handle.holder().view(now);
+        self.supervisor.look(now, &view);
         self.published.send_if_modified(|last| {
             let changed = !same_but_for_time(last, &view);
             *last = view;

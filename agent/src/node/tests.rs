@@ -11,6 +11,7 @@ use vipfence_types::{
 use super::*;
 use crate::clock::SystemClocks;
 use crate::os::userspace::Userspace;
+use crate::supervisor::{Device, Supervisor};
 
 /// What the leader says to the next heartbeats.
 #[derive(Clone)]
@@ -93,10 +94,21 @@ impl Bench {
     }
 
     async fn start_on(dir: TempDir, boot: &str, says: Says, driver: Userspace) -> Self {
+        let clocks: Arc<dyn ClockSource> = Arc::new(SystemClocks);
+        Self::start_with(dir, boot, says, driver, clocks, Supervisor::default()).await
+    }
+
+    async fn start_with(
+        dir: TempDir,
+        boot: &str,
+        says: Says,
+        driver: Userspace,
+        clocks: Arc<dyn ClockSource>,
+        supervisor: Supervisor,
+    ) -> Self {
         let (heard_by, heard) = watch::channel(None);
         let leader = Arc::new(Leader { says: Mutex::new(says), heard: heard_by });
         let name = NodeId::new("n1").unwrap();
-        let clocks: Arc<dyn ClockSource> = Arc::new(SystemClocks);
         let boot = BootId::from(boot);
         let (state, remembered) = NodeState::open(dir.path(), &boot).unwrap();
         let config = NodeConfig {
@@ -114,6 +126,7 @@ impl Bench {
             clocks,
             state,
             remembered,
+            supervisor,
         };
         let node = NodeRunner::spawn(config, parts).await.unwrap();
         Self { dir, leader, driver, node, heard }
@@ -199,7 +212,9 @@ async fn a_node_that_keeps_its_vips_leaves_the_address_to_its_lifetime_and_tells
     let mut bench = Bench::start(Says::Grant(7)).await;
     bench.hears(|beat| beat.held.iter().any(|vip| vip.added)).await;
     bench.node.stop(OnStop::Keep, Duration::from_secs(1)).await;
-    let [left] = bench.driver.found().await.unwrap()[..] else { panic!("the address stays") };
+    let [left] = bench.driver.found(&BTreeSet::new()).await.unwrap()[..] else {
+        panic!("the address stays")
+    };
     let lifetime = left.lifetime_left.expect("it ends");
     assert!(lifetime <= Duration::from_secs(2), "within the lease of 2.5 s: {lifetime:?}");
     let last = bench.heard.borrow().clone().unwrap();
@@ -210,6 +225,100 @@ async fn a_node_that_keeps_its_vips_leaves_the_address_to_its_lifetime_and_tells
     let mut bench = Bench::start_on(dir, "b2", Says::Grant(7), driver).await;
     let said = bench.hears(|beat| beat.held.iter().any(|vip| vip.added)).await;
     assert_eq!((said.held[0].at.clone(), said.refused), (demo(7), vec![]));
+}
+
+/// Clocks that a test can step, each by itself, in microseconds.
+#[derive(Clone, Default)]
+struct Stepped(Arc<Mutex<(i64, u64, u64)>>);
+
+impl Stepped {
+    fn step(&self, wall_ms: i64, boot_ms: u64, mono_ms: u64) {
+        let mut by = self.0.lock().unwrap();
+        *by = (by.0 + wall_ms * 1_000, by.1 + boot_ms * 1_000, by.2 + mono_ms * 1_000);
+    }
+}
+
+impl ClockSource for Stepped {
+    fn now(&self) -> Clocks {
+        let (now, (wall, boot, mono)) = (SystemClocks.now(), *self.0.lock().unwrap());
+        Clocks {
+            wall_us: now.wall_us.saturating_add_signed(wall),
+            boot_us: now.boot_us + boot,
+            mono_us: now.mono_us + mono,
+            raw_us: now.raw_us + mono,
+        }
+    }
+}
+
+async fn holding_by(clocks: &Stepped, supervisor: Supervisor) -> Bench {
+    let clocks: Arc<dyn ClockSource> = Arc::new(clocks.clone());
+    let driver = Userspace::new(NodeId::new("n1").unwrap(), Arc::clone(&clocks));
+    let dir = tempfile::tempdir().unwrap();
+    let bench = Bench::start_with(dir, "b1", Says::Grant(7), driver, clocks, supervisor).await;
+    bench.shows(|view| view.held.iter().any(|vip| vip.added)).await;
+    // Nobody answers any more: what ends from here on, ends by the clocks.
+    bench.leader.say(Says::Silence);
+    bench
+}
+
+/// Freezes and clock steps, as the clocks show them: the lease is 2.5 s.
+#[tokio::test]
+async fn whichever_clock_shows_that_a_lease_is_over_ends_it_at_the_next_look() {
+    for (what, wall, boot, mono) in [
+        ("the wall clock is set forward", 60_000, 0, 0),
+        ("the machine slept", 3_000, 3_000, 0),
+        ("the agent, or the machine, stood still", 3_000, 3_000, 3_000),
+        ("and the wall clock was set back meanwhile", -60_000, 0, 3_000),
+    ] {
+        let clocks = Stepped::default();
+        let bench = holding_by(&clocks, Supervisor::default()).await;
+        let before = SystemClocks.now();
+        clocks.step(wall, boot, mono);
+        bench.shows(|view| view.held.is_empty()).await;
+        let took = SystemClocks.now().mono_since(before);
+        assert!(took < Duration::from_millis(1_500), "{what}: {took:?}");
+        assert_eq!(bench.on_os().await, Vec::<IpAddr>::new(), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_wall_clock_that_is_set_back_prolongs_no_lease() {
+    let clocks = Stepped::default();
+    let bench = holding_by(&clocks, Supervisor::default()).await;
+    let before = SystemClocks.now();
+    clocks.step(-3_600_000, 0, 0);
+    bench.shows(|view| view.held.is_empty()).await;
+    let took = SystemClocks.now().mono_since(before);
+    assert!(took < Duration::from_millis(2_600), "{took:?}");
+    assert_eq!(bench.on_os().await, Vec::<IpAddr>::new());
+}
+
+/// A device is fed by the loop, and by nothing else in the process.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_loop_that_hangs_feeds_no_watchdog() {
+    let mut fifo = crate::supervisor::tests::Fifo::new();
+    let supervisor = Supervisor::new(None, Some(Device::arm(&fifo.path).unwrap()));
+    let bench = holding_by(&Stepped::default(), supervisor).await;
+    let node = bench.node.clone();
+    let hung = std::thread::spawn(move || {
+        let holder = node.holder();
+        // The loop may be between its last step and its last word.
+        std::thread::sleep(Duration::from_millis(300));
+        fifo.heard();
+        std::thread::sleep(Duration::from_millis(1_500));
+        let heard = fifo.heard();
+        drop(holder);
+        (heard, fifo)
+    });
+    let (heard, mut fifo) = tokio::task::spawn_blocking(|| hung.join().unwrap()).await.unwrap();
+    assert_eq!(heard, b"", "it hung for three of its looks");
+    bench.shows(|view| view.held.is_empty()).await;
+    while fifo.heard().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    // And with nothing left on the OS a clean end disarms it.
+    bench.node.stop(OnStop::Move, Duration::ZERO).await;
+    assert_eq!(fifo.heard().last(), Some(&b'V'));
 }
 
 /// A driver that is frozen before each add, for longer than the machine allows.

@@ -27,6 +27,7 @@ use crate::agent::{self, ToLeader};
 use crate::clock::ClockSource;
 use crate::node::state::{NodeState, Remembered, StateError};
 use crate::node::{self, BeatError, BeatTransport, NodeHandle, NodeParts, NodeRunner};
+use crate::supervisor::Supervisor;
 
 /// How long a node that stops cleanly waits until its VIPs have been moved elsewhere.
 const STOP_WITHIN: Duration = Duration::from_secs(8);
@@ -69,6 +70,7 @@ pub(super) async fn process(host: Arc<Blueprint>) -> Ended {
         clocks: Arc::new(clocks),
         state,
         remembered,
+        supervisor: Supervisor::default(),
     };
     let node = NodeRunner::spawn(host.node_config(boot), parts).await?;
     let told = Arc::new(Notify::new());

@@ -84,6 +84,24 @@ impl Clocks {
         Duration::from_micros(self.mono_us.saturating_sub(earlier.mono_us))
     }
 
+    /// How long ago `earlier` was by whichever of the boot, monotonic and raw clocks shows the most:
+    /// for how long somebody who reads them now has not looked.
+    #[must_use]
+    pub fn unseen_since(self, earlier: Self) -> Duration {
+        Self { wall_us: 0, ..self }.longest_since(Self { wall_us: 0, ..earlier })
+    }
+
+    /// By how much the wall clock was stepped since `earlier`: what it shows beyond the boot clock,
+    /// in microseconds; negative = set back.
+    #[must_use]
+    pub fn wall_stepped_since(self, earlier: Self) -> i64 {
+        let by = |later: u64, earlier: u64| {
+            let signed = |us| i64::try_from(us).unwrap_or(i64::MAX);
+            signed(later).saturating_sub(signed(earlier))
+        };
+        by(self.wall_us, earlier.wall_us).saturating_sub(by(self.boot_us, earlier.boot_us))
+    }
+
     /// Whether this reading is later than `other` by the clocks that nobody can step. Two
     /// readings of one machine agree on all three.
     #[must_use]
@@ -98,6 +116,18 @@ mod tests {
 
     fn at(wall: u64, boot: u64, mono: u64, raw: u64) -> Clocks {
         Clocks { wall_us: wall, boot_us: boot, mono_us: mono, raw_us: raw }
+    }
+
+    #[test]
+    fn a_pause_and_a_step_of_the_wall_clock_are_told_apart() {
+        let before = at(50_000_000, 1_000, 1_000, 1_000);
+        // The machine slept for 2 s: wall and boot clock show it.
+        let slept = at(52_000_000, 2_001_000, 1_500, 1_500);
+        assert_eq!(slept.unseen_since(before), Duration::from_secs(2));
+        assert_eq!(slept.wall_stepped_since(before), 0);
+        let set_back = at(20_000_000, 2_000, 2_000, 2_000);
+        assert_eq!(set_back.unseen_since(before), Duration::from_millis(1));
+        assert_eq!(set_back.wall_stepped_since(before), -30_001_000);
     }
 
     #[test]

@@ -40,6 +40,7 @@ impl Holder {
             fx.push(Effect::Event(Event::LeaderAnswers { term: answer.term }));
         }
         self.pulse.contact = Contact::Answered(answer.term);
+        self.joined = true;
         self.lapsed.clear();
         self.heard_at(now, answer.seq, true);
         let before = core::mem::take(&mut self.refused);

@@ -76,11 +76,25 @@ pub struct Holder {
     pub(crate) refused: BTreeSet<VipEpoch>,
     /// VIPs whose lease ended since the last answer.
     pub(crate) lapsed: BTreeSet<VipName>,
+    /// A leader has answered this boot.
+    pub(crate) joined: bool,
+    /// When this machine was last told anything: it wants to look at the clocks twice a second.
+    looked: Clocks,
     /// VIPs that no node takes over from this one, which is stopping; and why.
     pub(crate) nowhere: BTreeMap<VipName, String>,
     highest_epoch: Epoch,
     course: Course,
     last_call: u64,
+}
+
+/// Whoever runs a machine looks at the clocks at least this often, and steps the machine: its own
+/// timers stand still while the node sleeps, and see no clock step.
+pub const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// So much more is a pause, of the process or of its whole machine; and so much is a clock step.
+const GAP: Duration = Duration::from_millis(500);
+
+fn micros(span: Duration) -> u64 {
+    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// A flush under way.
@@ -114,6 +128,8 @@ impl Holder {
             writing: BTreeMap::new(),
             refused: BTreeSet::new(),
             lapsed: BTreeSet::new(),
+            joined: false,
+            looked: now,
             nowhere: BTreeMap::new(),
             course: Course::Running,
             last_call: 0,
@@ -131,6 +147,7 @@ impl Holder {
         if self.course == Course::Stopped {
             return effects;
         }
+        self.notice_a_gap(now, &mut effects);
         match input {
             Input::Answered { boot, answer } => {
                 if boot == self.boot {
@@ -189,6 +206,25 @@ impl Holder {
             wait = wait.min(record.wait(now, silent));
         }
         Some(wait.min(self.course.wait(now)))
+    }
+
+    /// Says that time has gone by unseen. What that ends is dropped in this very step, because every
+    /// timer counts by the clock that shows the most; there is no other rule for a pause.
+    fn notice_a_gap(&mut self, now: Clocks, fx: &mut Vec<Effect>) {
+        let before = core::mem::replace(&mut self.looked, now);
+        let stood = now.unseen_since(before);
+        let stepped = now.wall_stepped_since(before);
+        if stood > LOOK_EVERY + GAP {
+            let held = self.held_at(before);
+            fx.push(Effect::Event(Event::Paused { gap: stood, held }));
+        }
+        if stepped.unsigned_abs() > micros(GAP) {
+            fx.push(Effect::Event(Event::WallStepped { by_us: stepped }));
+        }
+    }
+
+    fn held_at(&self, moment: Clocks) -> Vec<VipName> {
+        self.view(moment).held.into_iter().map(|held| held.vip).collect()
     }
 
     fn health_is(&mut self, arm_ok: Option<bool>, detail: String) {

@@ -122,10 +122,7 @@ impl Holder {
     /// The kernel was read back without what this call was to take off.
     pub(super) fn dropped(&mut self, call: Call, fx: &mut Vec<Effect>) {
         if self.sweep.call == Some(call) {
-            self.sweep.call = None;
-            self.sweep.retry = None;
-            self.sweep.before_joining = false;
-            self.sweep.problem.clear();
+            self.sweep.is_done();
         }
         for vip in self.dropping(call) {
             let Some(Record::Dropping(dropping)) = self.records.remove(&vip) else {

@@ -75,14 +75,13 @@ impl Holder {
             return;
         }
         let call = self.call();
-        let superseded = self.sweep.call.replace(call);
-        self.sweep.wanted = false;
+        let superseded = self.sweep.begins(now, call);
         for record in self.records.values_mut() {
             if let Record::Dropping(dropping) = record
                 && dropping.addresses.is_none()
                 && (dropping.is_due(now) || dropping.call == superseded)
             {
-                dropping.call = Some(call);
+                dropping.begins(now, call);
             }
         }
         let mut keep = self.held_addresses();
@@ -107,7 +106,7 @@ impl Holder {
             }
             self.last_call += 1;
             let call = crate::Call(self.last_call);
-            dropping.call = Some(call);
+            dropping.begins(now, call);
             fx.push(Effect::Drop { call, vip: vip.clone(), addresses });
         }
     }

@@ -22,6 +22,8 @@ pub(super) struct Bench {
     answered: u64,
     /// What the next answer says beside grants and releases.
     pub(super) nowhere: Vec<Nowhere>,
+    /// What was said of pauses and clock steps.
+    pub(super) gaps: Vec<Effect>,
 }
 
 pub(super) fn name(vip: &str) -> VipName {
@@ -78,7 +80,7 @@ impl Bench {
     pub(super) fn from(start: Start) -> (Self, Vec<Effect>) {
         let now = Clocks::all_at(secs(1_000));
         let (holder, effects) = Holder::start(now, start);
-        let mut bench = Self { holder, now, seq: 0, answered: 0, nowhere: vec![] };
+        let mut bench = Self { holder, now, seq: 0, answered: 0, nowhere: vec![], gaps: vec![] };
         bench.note(&effects);
         (bench, effects)
     }
@@ -92,7 +94,12 @@ impl Bench {
     }
 
     pub(super) fn step(&mut self, input: Input) -> Vec<Effect> {
-        let effects = self.holder.step(self.now, input);
+        let mut effects = self.holder.step(self.now, input);
+        // Most tests let time pass at once, which to a machine is a pause.
+        let is_gap = |effect: &mut Effect| {
+            matches!(effect, Effect::Event(Event::Paused { .. } | Event::WallStepped { .. }))
+        };
+        self.gaps.extend(effects.extract_if(.., is_gap));
         self.note(&effects);
         effects
     }

@@ -290,3 +290,54 @@ fn a_node_that_cannot_drop_what_it_found_stays_out_and_says_why() {
     assert_eq!(beats(&effects).len(), 1);
     assert!(!bench.detail().contains("not permitted"));
 }
+
+#[test]
+fn a_pause_is_said_and_what_it_ended_is_dropped_in_the_same_step() {
+    let mut bench = Bench::holding();
+    let said = bench.gaps.len();
+    for _ in 0..6 {
+        bench.pass(ms(500));
+        bench.answer(&[grant("demo", 5)], &[]);
+    }
+    assert_eq!(bench.gaps.len(), said, "looking twice a second is no pause");
+    // The machine sleeps: only wall and boot clock go on.
+    bench.now.wall_us += 12_000_000;
+    bench.now.boot_us += 12_000_000;
+    let effects = bench.step(Input::Nudged);
+    assert!(effects.contains(&ended(5, EndCause::LeaseEnded)));
+    assert!(effects.contains(&drop_of(drop_call(&effects))));
+    let paused = Event::Paused { gap: secs(12), held: vec![name("demo")] };
+    assert_eq!(bench.gaps.split_off(said), [Effect::Event(paused)]);
+}
+
+#[test]
+fn a_step_of_the_wall_clock_is_said_and_forward_it_ends_the_lease() {
+    let mut bench = Bench::holding();
+    let said = bench.gaps.len();
+    bench.now.wall_us -= 60_000_000;
+    bench.step(Input::Tick);
+    assert_eq!(bench.held().len(), 1, "backward it changes nothing");
+    bench.now.wall_us += 120_000_000;
+    bench.step(Input::Tick);
+    assert_eq!(bench.held().len(), 0);
+    let by = |by_us| Effect::Event(Event::WallStepped { by_us });
+    assert_eq!(bench.gaps.split_off(said), [by(-60_000_000), by(120_000_000)]);
+}
+
+#[test]
+fn the_leases_are_sound_unless_an_address_stays_for_a_second_after_it_was_to_go() {
+    let sound = |bench: &Bench| bench.holder.view(bench.now).sound;
+    let mut bench = Bench::holding();
+    assert!(sound(&bench) && bench.holder.view(bench.now).may_be_left);
+    let effects = bench.beat_and_answer(&[], &[]);
+    let mut call = drop_call(&effects);
+    assert!(sound(&bench), "a drop takes a moment");
+    for _ in 0..4 {
+        bench.step(Input::DropFailed { call, problem: "busy".into() });
+        call = drop_call(&bench.pass(ms(250)));
+    }
+    assert!(!sound(&bench) && bench.holder.view(bench.now).may_be_left);
+    bench.step(Input::Dropped { call });
+    let view = bench.holder.view(bench.now);
+    assert!(view.sound && !view.may_be_left);
+}
