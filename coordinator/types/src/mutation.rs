@@ -89,6 +89,7 @@ mutations! {
     ThrottlingIgnored, "Budget", "a write is begun before the time that a throttling answer names";
     JoinedBeforeSweep, "I1", "a node joins before it has dropped what an earlier start left without an end";
     KeptForEver, "I1", "an agent that ends and keeps its VIPs leaves them without an end";
+    StraysStay, "I1", "what another program adds to the OS of a node without a grant stays there";
 }
 
 impl Mutation {

@@ -50,9 +50,10 @@ pub(crate) struct Machine {
     /// What has to happen before they count all the same, and to which process.
     pub(crate) excuse_ends: ExcuseEnds,
     pub(crate) excused_process: Option<u64>,
-    /// Addresses without an end that somebody left while no agent ran. They count from the moment
-    /// at which an agent takes part without having dropped them.
-    pub(crate) left_behind: BTreeSet<IpAddr>,
+    /// Addresses without an end that somebody else has put there, each with the process that ran
+    /// then. They count when that one was told and has done what it does about it; or when a later
+    /// one takes part without having dropped them (design.md I1, exceptions).
+    pub(crate) left_behind: BTreeMap<IpAddr, Option<u64>>,
     /// How long the agent stays away when it has stopped next (ms).
     pub(crate) down_for: Option<u64>,
     /// The process that set each address last: another one leaves it to the kernel.
@@ -115,11 +116,16 @@ impl Machine {
 }
 
 impl Machine {
-    /// Whether an address is one that somebody left, on a node that takes no part: it was not heard
-    /// of since then.
+    /// Whether an address is one that somebody else has put there, and the agent did not have its
+    /// chance yet to take it off.
     fn is_left_behind(&self, address: IpAddr) -> bool {
-        let takes_part = self.process.as_ref().is_some_and(|process| process.last_seq() > 0);
-        self.left_behind.contains(&address) && !takes_part
+        let (Some(under), Some(process)) = (self.left_behind.get(&address), &self.process) else {
+            return self.left_behind.contains_key(&address);
+        };
+        if *under == Some(process.number()) {
+            return !process.has_dealt_with(address);
+        }
+        process.last_seq() == 0
     }
 }
 

@@ -18,8 +18,8 @@ mod os;
 mod outside;
 
 use std::{
-    collections::BTreeSet,
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    net::IpAddr,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -77,6 +77,10 @@ pub(crate) struct Process {
     rounds_begun: BTreeMap<RoundId, Clocks>,
     rounds: VecDeque<(Clocks, core::Confirmed)>,
     heartbeat_every: Option<Duration>,
+    /// The addresses of all VIPs, as the node was told.
+    managed: BTreeSet<IpAddr>,
+    /// What a look at the OS has found to be changed by others, and the node was told.
+    sighted: BTreeSet<IpAddr>,
     last_seq: u64,
     node_steps: u64,
     stopped: bool,
@@ -136,6 +140,8 @@ impl Process {
             rounds_begun: BTreeMap::new(),
             rounds: VecDeque::new(),
             heartbeat_every: None,
+            managed: BTreeSet::new(),
+            sighted: BTreeSet::new(),
             last_seq: 0,
             node_steps: 0,
             stopped: false,
@@ -173,6 +179,18 @@ impl Process {
     /// Whether a quorum round of its own goes on.
     pub(crate) fn has_round_under_way(&self) -> bool {
         !self.rounds_begun.is_empty()
+    }
+
+    /// Something else is about to change an address: it was not seen yet.
+    pub(crate) fn forget_sighting(&mut self, address: IpAddr) {
+        self.sighted.remove(&address);
+    }
+
+    /// Whether the node was told of a foreign address, knows it as a VIP's, and has done what it
+    /// does about it.
+    pub(crate) fn has_dealt_with(&self, address: IpAddr) -> bool {
+        let told = self.sighted.contains(&address) && self.managed.contains(&address);
+        told && !self.has_os_calls() && !self.holder.is_dropping()
     }
 
     pub(crate) fn has_os_calls(&self) -> bool {
@@ -216,6 +234,12 @@ impl Process {
                 let boot = self.boot.clone();
                 let problem = "no answer in time".to_owned();
                 self.tell_node(agent::Input::Unreachable { boot, seq, problem }, host, out);
+            }
+            Local::Sighted(sighting) => {
+                if let agent::Sighting::Foreign(address) = sighting {
+                    self.sighted.insert(address);
+                }
+                self.tell_node(agent::Input::Sighted(sighting), host, out);
             }
             Local::Token => self.fetch_token(host, out),
             Local::Input(input) => self.drive(*input, host, out),

@@ -71,7 +71,6 @@ pub const WAITING_FAULTS: &[&str] = &[
     "mixed configuration",
     "hooks that hang or fail",
     "announced maintenance",
-    "a second guest program that adds the address",
 ];
 
 const STREAM: u64 = 50;
@@ -261,7 +260,7 @@ impl Draw {
         let strike = |kind, deeds| Strike { kind, deeds };
         let between =
             |kind, begin, finish| Strike { kind, deeds: vec![(at, begin), (end, finish)] };
-        match self.chance.within(0, 28) {
+        match self.chance.within(0, 30) {
             0 | 1 => between("kill", Deed::Kill(node), Deed::Start(node)),
             2 => self.power_off(plan, node, (at, end)),
             3 | 4 => between("stop the process", Deed::Stop(node), Deed::Continue(node)),
@@ -384,6 +383,12 @@ impl Draw {
                     (end.max(at + ms(501)), Deed::Start(node)),
                 ];
                 strike("an address is left behind", deeds)
+            }
+            28 | 29 => {
+                let address = Ipv4Addr::new(10, 5, 0, 110 + self.vip_number()).into();
+                let deeds = [Deed::GuestAdds(node, address), Deed::GuestDrops(node, address)];
+                let deed = self.chance.pick(&deeds).clone();
+                strike("a guest program changes an address", vec![(at, deed)])
             }
             _ => self.two_at_once(at, end),
         }

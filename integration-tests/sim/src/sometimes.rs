@@ -43,6 +43,8 @@ pub const MUST_HAPPEN: &[&str] = &[
     "a stale write changed a NIC without If-Match",
     "an agent ends and keeps an address",
     "an address without an end is left behind",
+    "a guest program adds an address",
+    "a guest program drops an address of ours",
 ];
 
 impl Sometimes {

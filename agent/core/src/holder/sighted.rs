@@ -8,7 +8,7 @@
 use core::net::IpAddr;
 use std::collections::BTreeSet;
 
-use vipfence_types::Clocks;
+use vipfence_types::{Clocks, Mutation};
 
 use super::Holder;
 use crate::record::Record;
@@ -26,12 +26,15 @@ impl Holder {
     pub(super) fn sighted(&mut self, now: Clocks, sighting: Sighting, fx: &mut Vec<Effect>) {
         match sighting {
             Sighting::Foreign(address) => {
+                // What the start found there, with a lifetime of ours, is there no more.
+                self.sweep.spare.remove(&address);
                 if !self.disturbed(now, address, fx) && self.managed.contains(&address) {
                     fx.push(Effect::Event(Event::Stray { address }));
-                    self.sweep.wanted = true;
+                    self.sweep.wanted |= !Mutation::StraysStay.is_on();
                 }
             }
             Sighting::Gone(address) => {
+                self.sweep.spare.remove(&address);
                 self.disturbed(now, address, fx);
             }
             Sighting::Unknown => {

@@ -33,6 +33,7 @@ pub(super) fn drama(mutation: Mutation) -> Option<Drama> {
         Mutation::LateAddKept => a_slow_os,
         Mutation::JoinedBeforeSweep => an_address_that_was_left_behind,
         Mutation::KeptForEver => an_agent_that_does_not_come_back,
+        Mutation::StraysStay => a_guest_program_that_adds_the_address,
         _ => return None,
     })
 }
@@ -264,5 +265,13 @@ fn an_agent_that_does_not_come_back(seed: Seed) -> World {
     let mut stage = Set::three(hasty()).play(seed);
     stage.deed(Deed::Upgrade(stage.holder, 60_000));
     stage.wait(12);
+    stage.end()
+}
+
+/// Cloud-init and its kind: another node gets the address from a program of its own guest.
+fn a_guest_program_that_adds_the_address(seed: Seed) -> World {
+    let mut stage = Set::three(hasty()).play(seed);
+    stage.deed(Deed::GuestAdds(stage.others[0], ADDRESS));
+    stage.wait(3);
     stage.end()
 }

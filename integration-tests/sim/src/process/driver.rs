@@ -17,6 +17,12 @@ impl Process {
             self.heartbeat_every = Some(interval);
             self.tell_node(agent::Input::HeartbeatEvery { interval }, host, out);
         }
+        let specs = state.vips.values().map(|record| &record.spec.addresses);
+        let managed = specs.flatten().map(|entry| entry.address).collect();
+        if self.managed != managed {
+            self.managed.clone_from(&managed);
+            self.tell_node(agent::Input::Managed { addresses: managed }, host, out);
+        }
         self.drive(core::Input::Applied { index, state }, host, out);
     }
 

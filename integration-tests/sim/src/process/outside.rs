@@ -35,6 +35,8 @@ pub(crate) enum Local {
     /// Nobody waits for the answer any more.
     HttpTimeout(HttpId),
     BeatTimeout(u64),
+    /// A look at the OS found something that others have changed.
+    Sighted(agent::Sighting),
     /// The token keeper looks.
     Token,
     /// A result of consensus reaches the driver.

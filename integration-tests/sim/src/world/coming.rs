@@ -54,6 +54,7 @@ impl World {
                 | Local::Os
                 | Local::HttpTimeout(_)
                 | Local::BeatTimeout(_)
+                | Local::Sighted(_)
                 | Local::Token => Coming::Other,
             },
             Event::Kernel { .. } | Event::Azure | Event::Operator { .. } | Event::Deed(_) => {

@@ -5,7 +5,7 @@
 use std::{net::IpAddr, time::Duration};
 
 use azure_sim::{AdminCommand, Power};
-use vipfence_agent_core::OnStop;
+use vipfence_agent_core::{OnStop, Sighting};
 use vipfence_coordinator_core::{Ask, Body, COMMAND_FORMAT, Command};
 use vipfence_types::Timing;
 
@@ -13,8 +13,8 @@ use super::{Event, World};
 use crate::{
     machine::ExcuseEnds,
     net::Spot,
-    process::{Memory, Process},
-    time::{At, PauseSeen},
+    process::{Local, Memory, Process},
+    time::{At, PauseSeen, ms},
 };
 
 /// What is done to the world from outside of it.
@@ -52,6 +52,10 @@ pub enum Deed {
     Wipe(usize),
     /// Somebody leaves an address without an end on a machine whose agent does not run.
     LeaveBehind(usize, IpAddr),
+    /// Another program of the guest, such as cloud-init, adds an address, without an end.
+    GuestAdds(usize, IpAddr),
+    /// And takes one off.
+    GuestDrops(usize, IpAddr),
     /// An operator stops an agent cleanly.
     CleanStop(usize),
     /// An agent is stopped, keeps its VIPs, and is started again so much later (ms).
@@ -125,13 +129,18 @@ impl World {
                 self.machines[node].memory = Memory::default();
             }
             Deed::LeaveBehind(node, address) => {
+                if self.machines[node].process.is_none() {
+                    self.guest_adds(node, address);
+                }
+            }
+            Deed::GuestAdds(node, address) => self.guest_adds(node, address),
+            Deed::GuestDrops(node, address) => {
                 let machine = &mut self.machines[node];
-                if machine.process.is_none() && machine.paused.is_none() && !machine.off {
-                    machine.kernel.set_for_ever(address);
-                    machine.left_behind.insert(address);
-                    self.sometimes.saw("an address without an end is left behind");
-                    self.oracle.kernel_changed();
-                    self.follow_kernel(node);
+                if machine.paused.is_none() && machine.kernel.drop(address) {
+                    machine.left_behind.remove(&address);
+                    machine.excused.remove(&address);
+                    self.sometimes.saw("a guest program drops an address of ours");
+                    self.sight(node, Sighting::Gone(address));
                 }
             }
             Deed::CleanStop(node) => self.with_process(node, |process, host, out| {
@@ -171,6 +180,33 @@ impl World {
                     });
                 }
             }
+        }
+    }
+
+    fn guest_adds(&mut self, node: usize, address: IpAddr) {
+        let machine = &mut self.machines[node];
+        if machine.paused.is_some() || machine.off {
+            return;
+        }
+        machine.kernel.set_for_ever(address);
+        machine.left_behind.insert(address, machine.process.as_ref().map(Process::number));
+        self.sometimes.saw(match &mut machine.process {
+            Some(process) => {
+                process.forget_sighting(address);
+                "a guest program adds an address"
+            }
+            None => "an address without an end is left behind",
+        });
+        self.sight(node, Sighting::Foreign(address));
+    }
+
+    /// The agent looks at its OS a moment later.
+    fn sight(&mut self, node: usize, sighting: Sighting) {
+        self.oracle.kernel_changed();
+        self.follow_kernel(node);
+        if let Some(process) = self.machines[node].process.as_ref().map(Process::number) {
+            let at = self.now + self.machines[node].chance.within(100, ms(30));
+            self.push(at, Event::Local { node, process, local: Local::Sighted(sighting) });
         }
     }
 

@@ -148,7 +148,7 @@ pub(super) fn machine(
         os_fails: 0,
         os_slow_ms: 0,
         excused: BTreeSet::new(),
-        left_behind: BTreeSet::new(),
+        left_behind: BTreeMap::new(),
         down_for: None,
         excuse_ends: ExcuseEnds::Never,
         excused_process: None,

@@ -98,3 +98,17 @@ fn a_node_whose_vip_has_nowhere_to_go_stops_at_once() {
         check(world, !world.has(A, ADDRESS), "nothing is left behind")
     });
 }
+
+#[test]
+fn what_a_guest_program_adds_is_dropped_and_what_it_drops_is_put_back_at_once() {
+    with_fence(&three(Profile::Fast), |world| {
+        a_holds(world, C)?;
+        let now = world.now();
+        world.at(now, Deed::GuestAdds(B, ADDRESS));
+        world.at(now, Deed::GuestDrops(A, ADDRESS));
+        until(world, ms(1), "it happens", |world| world.has(B, ADDRESS) && !world.has(A, ADDRESS))?;
+        until(world, ms(100), "b drops it", |world| !world.has(B, ADDRESS))?;
+        until(world, ms(100), "a has it again", |world| world.has(A, ADDRESS))?;
+        check(world, world.is_held_by("demo", A), "nothing has moved")
+    });
+}

@@ -3,7 +3,7 @@
 use vipfence_types::VipAddress;
 
 use super::bench::*;
-use crate::{Effect, Event, Input, Sighting};
+use crate::{Effect, Event, Found, Input, Sighting, Start};
 
 fn disturbed(effects: &[Effect]) -> bool {
     effects.iter().any(|effect| matches!(effect, Effect::Event(Event::Disturbed { .. })))
@@ -93,4 +93,16 @@ fn many_vips_are_renewed_together() {
         }
     }
     assert!(renewals.iter().rev().take(3).all(|count| *count == 2), "{renewals:?}");
+}
+
+/// Found by the deterministic world: the node had not been answered since its start, so the address
+/// was still among those that a start leaves to their lifetimes.
+#[test]
+fn what_a_start_left_to_its_lifetime_is_not_spared_when_somebody_else_puts_it_there_again() {
+    let managed = [address("demo")];
+    let found = vec![Found { address: address("demo"), lifetime_left: Some(secs(3)) }];
+    let (mut bench, _) = Bench::from(Start { found, managed: managed.into(), ..start() });
+    let effects = bench.step(Input::Sighted(Sighting::Foreign(address("demo"))));
+    let call = drop_call(&effects);
+    assert!(effects.contains(&Effect::Sweep { call, managed: managed.into(), keep: [].into() }));
 }
