@@ -30,7 +30,12 @@ pub struct Binaries {
     pub vipfence: PathBuf,
     /// The simulator as a program of its own.
     pub azure_sim: PathBuf,
+    /// The service behind a VIP on the fabric.
+    pub fabric_echo: PathBuf,
 }
+
+/// Names the folder where another process of ours has just built them.
+const BUILT_IN: &str = "VIPFENCE_BUILT_IN";
 
 static BUILT: OnceLock<Result<Binaries, String>> = OnceLock::new();
 
@@ -41,7 +46,7 @@ struct Message {
 }
 
 impl Binaries {
-    /// Builds both, the first time.
+    /// Builds them, the first time.
     ///
     /// # Panics
     /// If they do not build.
@@ -57,7 +62,10 @@ impl Binaries {
     #[must_use]
     pub fn of(profile: Profile) -> &'static Self {
         let built = BUILT.get_or_init(|| {
-            let mut built = build(profile)?;
+            let mut built = match std::env::var_os(BUILT_IN) {
+                Some(folder) => in_folder(Path::new(&folder)),
+                None => build(profile)?,
+            };
             if let Some(given) = std::env::var_os("VIPFENCE_BIN") {
                 built.vipfence = given.into();
             }
@@ -65,6 +73,21 @@ impl Binaries {
         });
         built.as_ref().unwrap_or_else(|why| panic!("no programs to test: {why}"))
     }
+
+    /// What tells a process of ours that it need not build them again.
+    ///
+    /// # Panics
+    /// If they lie in no folder.
+    #[must_use]
+    pub fn hint(&self) -> (&'static str, &Path) {
+        (BUILT_IN, self.azure_sim.parent().expect("programs lie in a folder"))
+    }
+}
+
+fn in_folder(folder: &Path) -> Binaries {
+    let [vipfence, azure_sim, fabric_echo] =
+        ["vipfence", "azure-sim", "fabric-echo"].map(|name| folder.join(name));
+    Binaries { vipfence, azure_sim, fabric_echo }
 }
 
 fn build(profile: Profile) -> Result<Binaries, String> {
@@ -73,6 +96,7 @@ fn build(profile: Profile) -> Result<Binaries, String> {
     let mut command = Command::new(cargo);
     command.current_dir(root).args(["build", "--locked", "--message-format=json"]);
     command.args(["--package", "vipfence", "--package", "azure-sim", "--bins"]);
+    command.args(["--package", "integration-tests"]);
     if profile == Profile::Release {
         command.arg("--release");
     }
@@ -95,5 +119,6 @@ fn build(profile: Profile) -> Result<Binaries, String> {
         let mut named = programs.filter(|path| path.file_stem().is_some_and(|stem| stem == name));
         named.next().ok_or_else(|| format!("cargo has built no program {name}"))
     };
-    Ok(Binaries { vipfence: found("vipfence")?, azure_sim: found("azure-sim")? })
+    let (vipfence, azure_sim) = (found("vipfence")?, found("azure-sim")?);
+    Ok(Binaries { vipfence, azure_sim, fabric_echo: found("fabric-echo")? })
 }

@@ -7,6 +7,8 @@
 //!   responder and tells whether two of them ever had the VIP (I1).
 //! * [`AzureSim`] is the simulator alone; [`Judges`] are Microsoft's own clients, which must take it
 //!   for Azure; [`ByHand`] is a cluster whose parts were started one by one.
+//! * [`FabricCluster`] is a cluster on real kernels: network namespaces, kernel addresses, and clients,
+//!   faults and an observer for them.
 //! * [`Turn`] lets one test at a time run: they measure time, and CI has two cores.
 //!
 //! Deliberately not here: anything that reads or drives a machine from inside. Waiting is done by
@@ -26,6 +28,7 @@ mod by_hand;
 mod cli;
 mod dev;
 mod dice;
+mod fabric;
 mod grpcurl;
 mod http;
 mod journal;
@@ -46,6 +49,11 @@ pub use by_hand::ByHand;
 pub use cli::{Cli, CliAnswer};
 pub use dev::{Dev, DevOptions, VIP};
 pub use dice::Dice;
+pub use fabric::{
+    AddressObserver, ClusterOptions, Fabric, FabricCluster, Fault, History, Kept, KeptConnection,
+    Namespace, Outage, Ping, Pinger, Pings, Rerouted, Seen, VIPS, enclose_this_program,
+    in_enclosure, is_enclosed,
+};
 pub use grpcurl::{Grpcurl, GrpcurlAnswer};
 pub use http::{HttpAnswer, get, post};
 pub use journal::{JournalEntry, Simulator};

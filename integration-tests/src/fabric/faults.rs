@@ -1,0 +1,58 @@
+//! What can be wrong with the network, as rules of nft. A packet that is cut off is dropped without
+//! a word, as in Azure: nobody gets a reset.
+
+use super::network::ARM;
+
+/// Something that is wrong, until it is healed.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    /// Nothing gets to the node or from it, metadata service and Azure included.
+    Cut(String),
+    /// Nothing that the node sends gets anywhere.
+    Mute(String),
+    /// Nothing that is sent to the node gets there.
+    Deaf(String),
+    /// Nothing gets from the first node to the second.
+    OneWay(String, String),
+    /// The node does not reach Azure Resource Manager; all else works.
+    WithoutAzure(String),
+    /// So many of a hundred packets from and to the node are lost.
+    Lossy(String, u8),
+}
+
+impl Fault {
+    /// Nothing gets from either of two nodes to the other.
+    #[must_use]
+    pub fn between(one: &str, other: &str) -> [Self; 2] {
+        [
+            Self::OneWay(one.to_owned(), other.to_owned()),
+            Self::OneWay(other.to_owned(), one.to_owned()),
+        ]
+    }
+
+    /// Whether the node cannot be talked to while it holds.
+    #[must_use]
+    pub fn isolates(&self, node: &str) -> bool {
+        matches!(self, Self::Cut(cut) | Self::Mute(cut) | Self::Deaf(cut) if cut == node)
+    }
+
+    pub(super) fn rules(&self) -> Vec<String> {
+        let (host, port) = ARM.split_once(':').expect("an address and a port");
+        match self {
+            Self::Cut(node) => {
+                vec![format!("iifname \"{node}\" drop"), format!("oifname \"{node}\" drop")]
+            }
+            Self::Mute(node) => vec![format!("iifname \"{node}\" drop")],
+            Self::Deaf(node) => vec![format!("oifname \"{node}\" drop")],
+            Self::OneWay(from, to) => {
+                vec![format!("iifname \"{from}\" oifname \"{to}\" drop")]
+            }
+            Self::WithoutAzure(node) => {
+                vec![format!("iifname \"{node}\" ip daddr {host} tcp dport {port} drop")]
+            }
+            Self::Lossy(node, percent) => ["iifname", "oifname"]
+                .map(|way| format!("{way} \"{node}\" numgen random mod 100 < {percent} drop"))
+                .to_vec(),
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! Real binaries on real kernels: every node is a network namespace, and Azure is the one between
+//! them.
+//!
+//! * [`in_enclosure`] gives a test namespaces of its own, without root.
+//! * [`Fabric`] is the network with its simulated Azure: packets go where azure-sim says that an
+//!   address is attached, [`Fault`]s cut links, and 169.254.169.254 is the metadata service.
+//! * [`FabricCluster`] is three agents on it. Everything runs on one machine and one clock.
+//! * [`Pinger`] and [`KeptConnection`] are clients of the VIP; [`AddressObserver`] proves I1.
+//!
+//! Not here: IPv6, delays inside the network (this kernel has no netem), a second NIC, VMs that pause.
+
+mod cluster;
+mod connection;
+mod enclosure;
+mod faults;
+mod follower;
+mod namespace;
+mod network;
+mod observer;
+mod prober;
+mod shell;
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::process::Command;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde_json::Value;
+
+pub use cluster::{ClusterOptions, FabricCluster};
+pub use connection::{Kept, KeptConnection};
+pub use enclosure::{enclose_this_program, in_enclosure, is_enclosed};
+pub use faults::Fault;
+pub use follower::Rerouted;
+pub use namespace::Namespace;
+pub use network::VIPS;
+pub use observer::{AddressObserver, History, Seen};
+pub use prober::{Outage, Ping, Pinger, Pings};
+
+use crate::{Binaries, Process, Simulator, wait_until};
+use follower::Follower;
+use network::{ARM, IMDS_BASE_PORT, Network};
+
+/// Azure with its network, as long as it lives. One for each enclosure.
+#[derive(Debug)]
+pub struct Fabric {
+    network: Arc<Network>,
+    faults: Mutex<Vec<Fault>>,
+    simulator: Simulator,
+    follower: Follower,
+    _azure: Process,
+}
+
+impl Fabric {
+    /// Makes the network and starts the simulator. Operations take `operation`.
+    ///
+    /// # Panics
+    /// If this process is not enclosed, or something does not start.
+    #[must_use]
+    pub fn start(names: &[&str], operation: Duration) -> Self {
+        assert!(is_enclosed(), "a fabric would change the network of this machine");
+        let network = Arc::new(Network::make(names));
+        let mut command = Command::new(&Binaries::get().azure_sim);
+        command.args(["serve", "--nodes=0", "--arm", ARM, "--imds-host", "192.0.2.10"]);
+        command.args(["--imds-base-port", &IMDS_BASE_PORT.to_string()]);
+        command.args(["--latency", &format!("{}ms", operation.as_millis())]);
+        for node in &network.nodes {
+            command.arg(format!("--node={}={}", node.name, node.address));
+        }
+        let azure = Process::start("azure-sim", command);
+        let said: Value = wait_until("the simulator is there", Duration::from_secs(10), || {
+            let output = azure.output();
+            let line = output.lines().find(|line| line.starts_with('{'));
+            serde_json::from_str(line.ok_or_else(|| output.clone())?)
+                .map_err(|_| "not a whole line yet".to_owned())
+        });
+        let admin = said["admin"].as_str().unwrap_or_else(|| panic!("{said}"));
+        let follower = Follower::start(admin.to_owned(), Arc::clone(&network));
+        let simulator = Simulator::at(admin);
+        Self { network, faults: Mutex::default(), simulator, follower, _azure: azure }
+    }
+
+    /// The hand of whoever tests, in Azure.
+    #[must_use]
+    pub fn simulator(&self) -> &Simulator {
+        &self.simulator
+    }
+
+    /// Every change of the network so far.
+    #[must_use]
+    pub fn rerouted(&self) -> Vec<Rerouted> {
+        self.follower.changes()
+    }
+
+    /// The names of the nodes.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        self.network.nodes.iter().map(|node| node.name.clone()).collect()
+    }
+
+    /// A node's own address.
+    ///
+    /// # Panics
+    /// If there is no such node.
+    #[must_use]
+    pub fn address(&self, node: &str) -> Ipv4Addr {
+        self.network.node(node).address
+    }
+
+    /// Where a node lives.
+    ///
+    /// # Panics
+    /// If there is no such node.
+    #[must_use]
+    pub fn namespace(&self, node: &str) -> &Namespace {
+        &self.network.node(node).namespace
+    }
+
+    /// Where the client lives.
+    #[must_use]
+    pub fn client(&self) -> &Namespace {
+        &self.network.client.namespace
+    }
+
+    /// The service behind the VIPs, on a node.
+    #[must_use]
+    pub fn echo(&self, node: &str) -> Process {
+        let mut command = Command::new(&Binaries::get().fabric_echo);
+        command.arg(node).args(VIPS.iter().map(ToString::to_string));
+        self.namespace(node).start(&format!("fabric-echo of {node}"), command)
+    }
+
+    /// A client that asks an address every 10 ms. The first answer may be long in coming.
+    #[must_use]
+    pub fn pinger(&self, vip: Ipv4Addr) -> Pinger {
+        Pinger::start(self.client(), vip)
+    }
+
+    /// A TCP connection of the client.
+    ///
+    /// # Panics
+    /// If the address is not served.
+    #[must_use]
+    pub fn connect(&self, vip: Ipv4Addr) -> KeptConnection {
+        KeptConnection::open(self.client(), vip)
+    }
+
+    /// Somebody who watches all kernels.
+    #[must_use]
+    pub fn observer(&self) -> AddressObserver {
+        AddressObserver::start(Arc::clone(&self.network))
+    }
+
+    /// How many packets were dropped because their NIC does not have the sender's address.
+    #[must_use]
+    pub fn spoofed(&self) -> u64 {
+        Network::spoofed()
+    }
+
+    /// The addresses at nodes, by what the network does now.
+    #[must_use]
+    pub fn attached(&self) -> BTreeMap<Ipv4Addr, String> {
+        self.rerouted().pop().map(|last| last.attached).unwrap_or_default()
+    }
+
+    // ---- what is wrong ------------------------------------------------------------------------
+
+    /// One more thing that is wrong.
+    pub fn suffer(&self, faults: impl IntoIterator<Item = Fault>) {
+        let mut all = self.all_faults();
+        all.extend(faults);
+        Network::suffer(&all);
+    }
+
+    /// Such faults are over.
+    pub fn heal_if(&self, over: impl Fn(&Fault) -> bool) {
+        let mut all = self.all_faults();
+        all.retain(|fault| !over(fault));
+        Network::suffer(&all);
+    }
+
+    /// All of them are.
+    pub fn heal(&self) {
+        self.heal_if(|_| true);
+    }
+
+    /// Whether a node cannot be talked to.
+    #[must_use]
+    pub fn is_isolated(&self, node: &str) -> bool {
+        self.all_faults().iter().any(|fault| fault.isolates(node))
+    }
+
+    fn all_faults(&self) -> MutexGuard<'_, Vec<Fault>> {
+        self.faults.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Pulls a node's cable: its interface has no carrier.
+    ///
+    /// # Panics
+    /// If there is no such node.
+    pub fn pull_cable(&self, node: &str) {
+        let host = self.network.node(node);
+        shell::run("ip", &["link", "set", &host.name, "down"], "");
+    }
+
+    /// Puts it back.
+    ///
+    /// # Panics
+    /// If there is no such node.
+    pub fn put_cable_back(&self, node: &str) {
+        self.network.node(node).connect();
+    }
+
+    /// Takes the interface down inside the node, and up again, with the routes that DHCP would set.
+    ///
+    /// # Panics
+    /// If there is no such node.
+    pub fn bounce_interface(&self, node: &str) {
+        let host = self.network.node(node);
+        host.namespace.ip("link set eth0 down\n");
+        host.configure();
+    }
+}

@@ -1,0 +1,209 @@
+//! Azure's network: who may send what, and where a packet goes.
+//!
+//! It is the enclosure's own namespace; the nodes and the client each have one of theirs, tied to it
+//! by one veth. As in Azure
+//! * there is no link between two nodes: every packet goes through here, and neighbours are known
+//!   for good, so that nothing depends on what a node answers to ARP;
+//! * a packet for a VIP goes to the NIC that has the address attached, or nowhere;
+//! * a packet from an address that its NIC does not have is dropped (no IP forwarding), and counted;
+//! * 169.254.169.254 answers each node with that node's own identity.
+//!
+//! Which NIC that is changes in one transaction of nft, for both directions at once. Every interface
+//! has an index of its own in the whole enclosure: events and routes name it.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs::write;
+use std::net::Ipv4Addr;
+
+use super::faults::Fault;
+use super::namespace::Namespace;
+use super::shell::run;
+
+/// Azure Resource Manager. Not a node's neighbour: another network.
+pub(super) const ARM: &str = "192.0.2.10:8600";
+const ARM_HOST: &str = "192.0.2.10";
+/// The first node's metadata service; the others follow.
+pub(super) const IMDS_BASE_PORT: u16 = 8700;
+/// The gateway, as every host sees it.
+const GATEWAY: &str = "10.5.0.1";
+const GATEWAY_MAC: &str = "12:34:56:78:9a:bc";
+/// The client's name and address: in another subnet of the virtual network.
+pub(super) const CLIENT: &str = "client";
+const CLIENT_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 5, 1, 4);
+/// Addresses that a test may make a VIP of.
+pub const VIPS: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 5, 0, 110), Ipv4Addr::new(10, 5, 0, 111)];
+
+/// A virtual machine, or the client.
+#[derive(Debug)]
+pub(super) struct Host {
+    pub(super) name: String,
+    pub(super) address: Ipv4Addr,
+    /// From 1: of its interface, packet mark and routing table.
+    number: u32,
+    pub(super) namespace: Namespace,
+}
+
+/// The network.
+#[derive(Debug)]
+pub(super) struct Network {
+    pub(super) nodes: Vec<Host>,
+    pub(super) client: Host,
+}
+
+impl Host {
+    fn make(name: &str, address: Ipv4Addr, number: u32) -> Self {
+        Self { name: name.to_owned(), address, number, namespace: Namespace::make(name) }
+    }
+
+    /// The index of its `eth0`, which no other interface of the enclosure has.
+    pub(super) fn interface(&self) -> u32 {
+        100 + self.number
+    }
+
+    fn mac(&self) -> String {
+        format!("00:0d:3a:00:00:{:02x}", self.number)
+    }
+
+    /// Its end of the cable, once.
+    fn plug_in(&self) {
+        let (name, mac, index) = (&self.name, self.mac(), self.interface());
+        let link = format!(
+            "link add {name} index {} address {GATEWAY_MAC} type veth \
+             peer name eth0 index {index} address {mac} netns {name}\n\
+             rule add fwmark {} lookup {index}\n",
+            // The kernel takes the other end's only along with this one's.
+            index + 100,
+            self.number
+        );
+        run("ip", &["-batch", "-"], &link);
+        self.connect();
+        self.namespace.ip("link set lo up\n");
+        self.configure();
+    }
+
+    /// Azure's end: after the cable was pulled, too, when the kernel forgets what was there.
+    pub(super) fn connect(&self) {
+        let (name, mac, index) = (&self.name, self.mac(), self.interface());
+        let mut lines = format!("link set {name} up\n");
+        let _ = writeln!(lines, "route replace {} dev {name}", self.address);
+        let _ = writeln!(lines, "route replace default dev {name} table {index}");
+        for address in [self.address].into_iter().chain(VIPS) {
+            let _ =
+                writeln!(lines, "neigh replace {address} lladdr {mac} dev {name} nud permanent");
+        }
+        run("ip", &["-batch", "-"], &lines);
+    }
+
+    /// What DHCP and the kernel would do in Azure. `replace`, for an interface that comes back.
+    pub(super) fn configure(&self) {
+        let address = self.address;
+        self.namespace.ip(&format!(
+            "link set eth0 up\n\
+             address replace {address}/32 dev eth0\n\
+             route replace {GATEWAY} dev eth0 scope link\n\
+             route replace default via {GATEWAY} src {address}\n\
+             neigh replace {GATEWAY} lladdr {GATEWAY_MAC} dev eth0 nud permanent\n"
+        ));
+    }
+}
+
+impl Network {
+    /// Lays the cables.
+    pub(super) fn make(names: &[&str]) -> Self {
+        run("mount", &["-t", "tmpfs", "tmpfs", "/run"], "");
+        let of = |(name, number): (&&str, u8)| {
+            Host::make(name, Ipv4Addr::new(10, 5, 0, 3 + number), number.into())
+        };
+        let nodes: Vec<Host> = names.iter().zip(1..).map(of).collect();
+        let client = Host::make(CLIENT, CLIENT_ADDRESS, 99);
+        write("/proc/sys/net/ipv4/ip_forward", "1").expect("root of the namespace may");
+        let own = format!(
+            "link set lo up\naddress add {ARM_HOST}/32 dev lo\naddress add {GATEWAY}/32 dev lo\n\
+             route add blackhole 10.5.0.0/16\n"
+        );
+        run("ip", &["-batch", "-"], &own);
+        for host in nodes.iter().chain([&client]) {
+            host.plug_in();
+        }
+        let network = Self { nodes, client };
+        run("nft", &["-f", "-"], &network.rules());
+        network
+    }
+
+    pub(super) fn node(&self, name: &str) -> &Host {
+        let found = self.nodes.iter().find(|node| node.name == name);
+        found.unwrap_or_else(|| panic!("no node {name}"))
+    }
+
+    fn rules(&self) -> String {
+        let hosts = || self.nodes.iter().chain([&self.client]);
+        let own: Vec<String> =
+            hosts().map(|host| format!("\"{}\" . {}", host.name, host.address)).collect();
+        let names: Vec<String> = hosts().map(|host| format!("\"{}\"", host.name)).collect();
+        let mut imds = Vec::new();
+        for (node, port) in self.nodes.iter().zip(IMDS_BASE_PORT..) {
+            imds.push(format!("\"{}\" : {port}", node.name));
+        }
+        format!(
+            "table ip azure {{
+                counter spoofed {{ }}
+                map imds {{ type ifname : inet_service; elements = {{ {} }} }}
+                map attached {{ type ipv4_addr : mark; }}
+                set own {{ type ifname . ipv4_addr; elements = {{ {} }} }}
+                set lent {{ type ifname . ipv4_addr; }}
+                chain from_hosts {{
+                    iifname . ip saddr @own accept
+                    iifname . ip saddr @lent accept
+                    counter name spoofed drop
+                }}
+                chain arriving {{
+                    type filter hook prerouting priority mangle;
+                    iifname {{ {} }} jump from_hosts
+                }}
+                chain marking {{
+                    type filter hook prerouting priority -140;
+                    ip daddr @attached meta mark set ip daddr map @attached
+                }}
+                chain to_imds {{
+                    type nat hook prerouting priority dstnat;
+                    ip daddr 169.254.169.254 tcp dport 80 dnat to {ARM_HOST} : iifname map @imds
+                }}
+                chain faults {{ }}
+                chain passing {{ type filter hook forward priority filter; jump faults; }}
+                chain coming {{ type filter hook input priority filter; jump faults; }}
+                chain leaving {{ type filter hook output priority filter; jump faults; }}
+            }}\n",
+            imds.join(", "),
+            own.join(", "),
+            names.join(", "),
+        )
+    }
+
+    /// From now on each address is at the node that is named for it, and no other address anywhere.
+    pub(super) fn attach(&self, attached: &BTreeMap<Ipv4Addr, String>) {
+        let mut lines = "flush map ip azure attached\nflush set ip azure lent\n".to_owned();
+        for (address, node) in attached {
+            let mark = self.node(node).number;
+            let _ = writeln!(lines, "add element ip azure attached {{ {address} : {mark} }}");
+            let _ = writeln!(lines, "add element ip azure lent {{ \"{node}\" . {address} }}");
+        }
+        run("nft", &["-f", "-"], &lines);
+    }
+
+    /// From now on these faults hold, and no others.
+    pub(super) fn suffer(faults: &[Fault]) {
+        let mut lines = "flush chain ip azure faults\n".to_owned();
+        for rule in faults.iter().flat_map(Fault::rules) {
+            let _ = writeln!(lines, "add rule ip azure faults {rule}");
+        }
+        run("nft", &["-f", "-"], &lines);
+    }
+
+    /// How many packets were dropped because their sender does not have the address.
+    pub(super) fn spoofed() -> u64 {
+        let text = run("nft", &["list", "counter", "ip", "azure", "spoofed"], "");
+        let number = text.split_once("packets ").and_then(|(_, rest)| rest.split(' ').next());
+        number.and_then(|number| number.parse().ok()).expect("nft prints the counter")
+    }
+}

@@ -1,0 +1,185 @@
+//! The fabric does what it says, before anything is concluded from it.
+
+use std::io::{Read as _, Write as _};
+use std::net::{TcpStream, UdpSocket};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use integration_tests::{Fabric, Fault, Simulator, VIPS, eventually, in_enclosure};
+use serde_json::json;
+
+const LIMIT: Duration = Duration::from_secs(60);
+const NAMES: [&str; 3] = ["n1", "n2", "n3"];
+
+fn fabric() -> Fabric {
+    Fabric::start(&NAMES, Duration::from_millis(200))
+}
+
+/// An outsider's hand: at once.
+fn attach(simulator: &Simulator, verb: &str, node: &str) {
+    let nic = format!("{node}-nic");
+    let address = VIPS[0].to_string();
+    let command = format!("third_party_{verb}");
+    simulator
+        .command(&json!({"command": command, "nic": nic, "address": address, "immediate": true}));
+}
+
+#[test]
+fn packets_for_a_vip_go_where_azure_has_it_and_nowhere_else() {
+    in_enclosure(LIMIT, || {
+        let fabric = fabric();
+        let _echoes = NAMES.map(|node| fabric.echo(node));
+        let pinger = fabric.pinger(VIPS[0]);
+        let add = |node: &str| {
+            fabric.namespace(node).ip(&format!("address add {}/32 dev eth0\n", VIPS[0]));
+        };
+        add("n1");
+        // Azure does not know it: nothing gets there.
+        attach(fabric.simulator(), "attach", "n2");
+        eventually("the network knows", LIMIT, || !fabric.attached().is_empty());
+        let asked = Instant::now();
+        eventually("some probes were sent", LIMIT, || {
+            pinger.so_far().0.iter().filter(|ping| ping.sent > asked).count() > 20
+        });
+        assert_eq!(pinger.so_far().answered_by().len(), 0);
+        // Now it does.
+        attach(fabric.simulator(), "detach", "n2");
+        let moved = Instant::now();
+        attach(fabric.simulator(), "attach", "n1");
+        let first = pinger.answer(moved, LIMIT, |node| node == "n1");
+        println!("from the outsider's command to the first answer: {:?}", first - moved);
+        add("n2");
+        let before = fabric.spoofed();
+        let both = Instant::now();
+        pinger.answer(both, LIMIT, |node| node == "n1");
+        fabric.namespace("n2").run(|| {
+            let socket = UdpSocket::bind((VIPS[0], 0)).expect("n2 has the address");
+            socket.send_to(b"?", ("10.5.1.4", 7)).expect("it leaves n2");
+        });
+        assert!(fabric.spoofed() > before, "a packet from an address that is not the NIC's");
+        let slowest = fabric.rerouted().iter().map(|change| change.took).max();
+        println!("an answer of the simulator is in force after at most {slowest:?}");
+        let pings = pinger.stop();
+        assert_eq!(pings.answered_by().keys().collect::<Vec<_>>(), ["n1"]);
+        println!("longest pause of the client itself: {:?}", pings.longest_pause());
+    });
+}
+
+#[test]
+fn each_node_is_told_its_own_name_by_the_metadata_service() {
+    in_enclosure(LIMIT, || {
+        let fabric = fabric();
+        for node in NAMES {
+            let said = fabric.namespace(node).run(|| {
+                let mut stream = TcpStream::connect("169.254.169.254:80").expect("it listens");
+                let path = "/metadata/instance?api-version=2021-02-01";
+                let head = "Host: 169.254.169.254\r\nMetadata: true\r\nConnection: close";
+                write!(stream, "GET {path} HTTP/1.1\r\n{head}\r\n\r\n").expect("it reads");
+                let mut said = String::new();
+                stream.read_to_string(&mut said).expect("it answers");
+                said
+            });
+            assert!(said.contains(&format!("\"name\": \"{node}\"")), "{node}: {said}");
+        }
+    });
+}
+
+#[test]
+fn a_cut_link_is_cut_in_the_directions_that_were_asked_for() {
+    in_enclosure(LIMIT, || {
+        let fabric = fabric();
+        let one_way = |from: &str, to: &str| {
+            let listener = fabric.namespace(to).run(|| UdpSocket::bind("0.0.0.0:9").unwrap());
+            listener.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+            let at = (fabric.address(to), 9);
+            fabric.namespace(from).run(move || {
+                UdpSocket::bind("0.0.0.0:0").unwrap().send_to(b"?", at).unwrap();
+            });
+            listener.recv(&mut [0; 8]).is_ok()
+        };
+        let both_ways = || (one_way("n1", "n2"), one_way("n2", "n1"));
+        assert_eq!(both_ways(), (true, true));
+        fabric.suffer([Fault::OneWay("n1".into(), "n2".into())]);
+        assert_eq!(both_ways(), (false, true));
+        fabric.heal();
+        fabric.suffer([Fault::Mute("n2".into())]);
+        assert_eq!(both_ways(), (true, false));
+        fabric.heal();
+        fabric.suffer([Fault::Cut("n1".into())]);
+        assert_eq!(both_ways(), (false, false));
+        fabric.heal();
+        fabric.pull_cable("n1");
+        fabric.put_cable_back("n1");
+        assert_eq!(both_ways(), (true, true));
+        fabric.bounce_interface("n2");
+        assert_eq!(both_ways(), (true, true));
+    });
+}
+
+/// Two threads hand one address to and fro as fast as the kernel lets them, each in its node's
+/// namespace; `early` = the taker does not wait until the giver has dropped it, in one round.
+fn hand_over(fabric: &Fabric, rounds: u32, early: Option<u32>) {
+    let turn = Arc::new(AtomicU32::new(0));
+    let take = |node: &'static str, parity: u32| {
+        let turn = Arc::clone(&turn);
+        let namespace = fabric.namespace(node);
+        let (done, end) = std::sync::mpsc::channel();
+        namespace.run(move || {
+            std::thread::spawn(move || {
+                for round in (parity..rounds).step_by(2) {
+                    while turn.load(Ordering::Acquire) < round {
+                        std::thread::yield_now();
+                    }
+                    let change = |verb: &str| {
+                        let mut ip = Command::new("ip");
+                        ip.args(["address", verb, &format!("{}/32", VIPS[0]), "dev", "eth0"]);
+                        assert!(ip.status().unwrap().success());
+                    };
+                    change("add");
+                    if early == Some(round + 1) {
+                        turn.store(round + 1, Ordering::Release);
+                        while turn.load(Ordering::Acquire) < round + 2 {
+                            std::thread::yield_now();
+                        }
+                        change("del");
+                    } else {
+                        change("del");
+                        turn.fetch_max(round + 1, Ordering::AcqRel);
+                    }
+                }
+                done.send(()).unwrap();
+            });
+        });
+        end
+    };
+    let ends = [take("n1", 0), take("n2", 1)];
+    for end in ends {
+        end.recv_timeout(LIMIT).expect("the rounds end");
+    }
+}
+
+#[test]
+fn the_observer_sees_no_overlap_where_an_address_is_handed_over_at_once() {
+    in_enclosure(LIMIT, || {
+        let fabric = fabric();
+        let observer = fabric.observer();
+        hand_over(&fabric, 400, None);
+        let history = observer.proves_one_holder();
+        assert_eq!(history.passed_through().len(), 400);
+        assert_eq!(history.0.len(), 800);
+    });
+}
+
+#[test]
+fn the_observer_sees_one_overlap_among_hundreds_of_changes() {
+    in_enclosure(LIMIT, || {
+        let fabric = fabric();
+        let observer = fabric.observer();
+        hand_over(&fabric, 200, Some(101));
+        eventually("all was told", LIMIT, || observer.so_far().0.len() == 400);
+        let found = observer.so_far().check().expect_err("two had it in round 101");
+        assert!(found.starts_with("two holders of 10.5.0.110: n2"), "{found}");
+    });
+}
