@@ -50,9 +50,10 @@ pub use cli::{Cli, CliAnswer};
 pub use dev::{Dev, DevOptions, VIP};
 pub use dice::Dice;
 pub use fabric::{
-    AddressObserver, ClusterOptions, Fabric, FabricCluster, Fault, History, Kept, KeptConnection,
-    Namespace, Outage, Ping, Pinger, Pings, Rerouted, Seen, VIPS, enclose_this_program,
-    in_enclosure, is_enclosed,
+    AddressObserver, Blow, ClusterOptions, Fabric, FabricCluster, Fault, History, Kept,
+    KeptConnection, Namespace, Outage, Outcome, Ping, Pinger, Pings, Rerouted, Seen, Turmoil, VIPS,
+    enclose_this_program, failover, in_enclosure, is_enclosed, leader_dies, partition,
+    planned_move, stir,
 };
 pub use grpcurl::{Grpcurl, GrpcurlAnswer};
 pub use http::{HttpAnswer, get, post};

@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 use vipfence_proto::v1::{Consistency, GetStatusResponse, NodeRole, NodeState, Phase, Vip};
 
-use super::{Fabric, Fault, KeptConnection, Pinger, VIPS};
+use super::{AddressObserver, Fabric, Fault, History, KeptConnection, Pinger, VIPS};
 use crate::{Api, Binaries, Cli, CliAnswer, GROUP, Process, wait_until};
 
 const VIP: &str = "demo";
@@ -52,6 +52,8 @@ pub struct FabricCluster {
     /// Its network.
     pub fabric: Fabric,
     machines: Mutex<BTreeMap<String, Machine>>,
+    /// From before the first address to the end.
+    observer: Option<AddressObserver>,
     folder: TempDir,
 }
 
@@ -64,7 +66,8 @@ impl FabricCluster {
     pub fn start(options: &ClusterOptions) -> Self {
         let fabric = Fabric::start(options.nodes, options.operation);
         let folder = TempDir::new().expect("a folder");
-        let cluster = Self { fabric, machines: Mutex::default(), folder };
+        let observer = Some(fabric.observer());
+        let cluster = Self { fabric, machines: Mutex::default(), observer, folder };
         for node in options.nodes {
             let text = cluster.config(node, options.profile);
             std::fs::write(cluster.folder.path().join(format!("{node}.toml")), text)
@@ -301,6 +304,21 @@ impl FabricCluster {
         now
     }
 
+    /// `kill -9` of every process of a node. Returns the moment before.
+    #[must_use]
+    pub fn kill_node(&self, node: &str) -> Instant {
+        let now = self.kill_agent(node);
+        self.with(node, |machine| machine.echo.kill());
+        now
+    }
+
+    /// Starts every process of a node that was killed.
+    pub fn start_node(&self, node: &str) {
+        let echo = self.fabric.echo(node);
+        self.with(node, |machine| machine.echo = echo);
+        self.start_agent(node);
+    }
+
     /// Starts the agent of a node where it has ended.
     pub fn start_agent(&self, node: &str) {
         let agent = self.agent(node);
@@ -358,6 +376,23 @@ impl FabricCluster {
     #[must_use]
     pub fn connect(&self) -> KeptConnection {
         self.fabric.connect(self.vip_address())
+    }
+
+    /// Where the VIP's address was so far, by the kernels.
+    ///
+    /// # Panics
+    /// Never: the observer watches until the end.
+    #[must_use]
+    pub fn history(&self) -> History {
+        self.observer.as_ref().expect("it watches until the end").so_far()
+    }
+
+    /// Ends it: the whole history, in which no two nodes had the address at once (I1).
+    ///
+    /// # Panics
+    /// If two had, or if the observer cannot vouch for it.
+    pub fn proves_one_holder(mut self) -> History {
+        self.observer.take().expect("it watches until the end").proves_one_holder()
     }
 
     /// All that a node's agent has printed.

@@ -1,7 +1,14 @@
 //! What can be wrong with the network, as rules of nft. A packet that is cut off is dropped without
 //! a word, as in Azure: nobody gets a reset.
 
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
 use super::network::ARM;
+use super::slow::PROXY;
+
+/// The agents' gRPC port.
+const GRPC: u16 = 7600;
 
 /// Something that is wrong, until it is healed.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,6 +25,9 @@ pub enum Fault {
     WithoutAzure(String),
     /// So many of a hundred packets from and to the node are lost.
     Lossy(String, u8),
+    /// What the node and its peers say to each other takes so much longer, each way. Of several such
+    /// links the slowest counts for all.
+    Slow(String, Duration),
 }
 
 impl Fault {
@@ -53,6 +63,34 @@ impl Fault {
             Self::Lossy(node, percent) => ["iifname", "oifname"]
                 .map(|way| format!("{way} \"{node}\" numgen random mod 100 < {percent} drop"))
                 .to_vec(),
+            // Connections of before, which do not go through the proxy.
+            Self::Slow(node, _) => [("iifname", "oifname"), ("oifname", "iifname")]
+                .map(|(this, that)| {
+                    format!(
+                        "{this} \"{node}\" {that} != \"client\" tcp dport {GRPC} \
+                         reject with tcp reset"
+                    )
+                })
+                .to_vec(),
+        }
+    }
+
+    /// Where connections are led that it slows down.
+    pub(super) fn detours(&self, address_of: impl Fn(&str) -> Ipv4Addr) -> Vec<String> {
+        match self {
+            Self::Slow(node, _) => [
+                format!("iifname \"{node}\" tcp dport {GRPC} dnat to {PROXY}"),
+                format!("ip daddr {} tcp dport {GRPC} dnat to {PROXY}", address_of(node)),
+            ]
+            .to_vec(),
+            _ => Vec::new(),
+        }
+    }
+
+    pub(super) fn delay(&self) -> Duration {
+        match self {
+            Self::Slow(_, delay) => *delay,
+            _ => Duration::ZERO,
         }
     }
 }

@@ -5,10 +5,14 @@
 //! * [`Fabric`] is the network with its simulated Azure: packets go where azure-sim says that an
 //!   address is attached, [`Fault`]s cut links, and 169.254.169.254 is the metadata service.
 //! * [`FabricCluster`] is three agents on it. Everything runs on one machine and one clock.
+//! * [`Blow`] and the functions beside it hit a cluster and tell what its clients saw; [`stir`] does
+//!   so at random.
 //! * [`Pinger`] and [`KeptConnection`] are clients of the VIP; [`AddressObserver`] proves I1.
 //!
-//! Not here: IPv6, delays inside the network (this kernel has no netem), a second NIC, VMs that pause.
+//! Not here: IPv6, packets that are delayed (this kernel has no netem; [`Fault::Slow`] keeps bytes), a
+//! second NIC, VMs that pause.
 
+mod chaos;
 mod cluster;
 mod connection;
 mod enclosure;
@@ -18,7 +22,9 @@ mod namespace;
 mod network;
 mod observer;
 mod prober;
+mod scenes;
 mod shell;
+mod slow;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -28,6 +34,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+pub use chaos::{Turmoil, stir};
 pub use cluster::{ClusterOptions, FabricCluster};
 pub use connection::{Kept, KeptConnection};
 pub use enclosure::{enclose_this_program, in_enclosure, is_enclosed};
@@ -37,6 +44,7 @@ pub use namespace::Namespace;
 pub use network::VIPS;
 pub use observer::{AddressObserver, History, Seen};
 pub use prober::{Outage, Ping, Pinger, Pings};
+pub use scenes::{Blow, Outcome, failover, leader_dies, partition, planned_move};
 
 use crate::{Binaries, Process, Simulator, wait_until};
 use follower::Follower;
@@ -170,14 +178,14 @@ impl Fabric {
     pub fn suffer(&self, faults: impl IntoIterator<Item = Fault>) {
         let mut all = self.all_faults();
         all.extend(faults);
-        Network::suffer(&all);
+        self.network.suffer(&all);
     }
 
     /// Such faults are over.
     pub fn heal_if(&self, over: impl Fn(&Fault) -> bool) {
         let mut all = self.all_faults();
         all.retain(|fault| !over(fault));
-        Network::suffer(&all);
+        self.network.suffer(&all);
     }
 
     /// All of them are.

@@ -19,6 +19,7 @@ use std::net::Ipv4Addr;
 use super::faults::Fault;
 use super::namespace::Namespace;
 use super::shell::run;
+use super::slow::SlowLink;
 
 /// Azure Resource Manager. Not a node's neighbour: another network.
 pub(super) const ARM: &str = "192.0.2.10:8600";
@@ -49,6 +50,7 @@ pub(super) struct Host {
 pub(super) struct Network {
     pub(super) nodes: Vec<Host>,
     pub(super) client: Host,
+    slow: SlowLink,
 }
 
 impl Host {
@@ -126,7 +128,7 @@ impl Network {
         for host in nodes.iter().chain([&client]) {
             host.plug_in();
         }
-        let network = Self { nodes, client };
+        let network = Self { nodes, client, slow: SlowLink::start() };
         run("nft", &["-f", "-"], &network.rules());
         network
     }
@@ -169,6 +171,7 @@ impl Network {
                     type nat hook prerouting priority dstnat;
                     ip daddr 169.254.169.254 tcp dport 80 dnat to {ARM_HOST} : iifname map @imds
                 }}
+                chain detours {{ type nat hook prerouting priority dstnat; }}
                 chain faults {{ }}
                 chain passing {{ type filter hook forward priority filter; jump faults; }}
                 chain coming {{ type filter hook input priority filter; jump faults; }}
@@ -192,11 +195,16 @@ impl Network {
     }
 
     /// From now on these faults hold, and no others.
-    pub(super) fn suffer(faults: &[Fault]) {
-        let mut lines = "flush chain ip azure faults\n".to_owned();
+    pub(super) fn suffer(&self, faults: &[Fault]) {
+        let mut lines = "flush chain ip azure faults\nflush chain ip azure detours\n".to_owned();
         for rule in faults.iter().flat_map(Fault::rules) {
             let _ = writeln!(lines, "add rule ip azure faults {rule}");
         }
+        let address_of = |node: &str| self.node(node).address;
+        for rule in faults.iter().flat_map(|fault| fault.detours(address_of)) {
+            let _ = writeln!(lines, "add rule ip azure detours {rule}");
+        }
+        self.slow.delay(faults.iter().map(Fault::delay).max().unwrap_or_default());
         run("nft", &["-f", "-"], &lines);
     }
 

@@ -265,6 +265,23 @@ impl History {
         holders
     }
 
+    /// For how long more than one node had an address, by the times of reading: 0 where I1 holds.
+    #[must_use]
+    pub fn time_with_two(&self) -> Duration {
+        let (mut total, mut last) = (Duration::ZERO, None::<(Instant, usize)>);
+        for (at, seen) in self.0.iter().enumerate() {
+            let holders = Self(self.0[..=at].to_vec()).holders().len();
+            if let Some((before, 2..)) = last {
+                total += seen.at - before;
+            }
+            last = Some((seen.at, holders));
+        }
+        match last {
+            Some((before, 2..)) => total + before.elapsed(),
+            _ => total,
+        }
+    }
+
     /// The nodes that got the address, in order, each once in a row: renewals are none.
     #[must_use]
     pub fn passed_through(&self) -> Vec<&str> {

@@ -1,7 +1,7 @@
 //! The fabric does what it says, before anything is concluded from it.
 
 use std::io::{Read as _, Write as _};
-use std::net::{TcpStream, UdpSocket};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -115,6 +115,40 @@ fn a_cut_link_is_cut_in_the_directions_that_were_asked_for() {
         assert_eq!(both_ways(), (true, true));
         fabric.bounce_interface("n2");
         assert_eq!(both_ways(), (true, true));
+    });
+}
+
+#[test]
+fn a_slow_link_keeps_what_nodes_say_for_as_long_as_it_was_told() {
+    in_enclosure(LIMIT, || {
+        let fabric = fabric();
+        let address = (fabric.address("n2"), 7600);
+        let listener = fabric.namespace("n2").run(move || TcpListener::bind(address).unwrap());
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let mut back = stream.try_clone().unwrap();
+                std::thread::spawn(move || std::io::copy(&mut &stream, &mut back));
+            }
+        });
+        let connect =
+            || fabric.namespace("n1").run(move || TcpStream::connect(address).expect("it listens"));
+        let round_trip = |mut stream: &TcpStream| {
+            let sent = Instant::now();
+            stream.write_all(b"?")?;
+            stream.read_exact(&mut [0]).map(|()| sent.elapsed())
+        };
+        let before = connect();
+        let quick = round_trip(&before).unwrap();
+        let delay = Duration::from_millis(80);
+        fabric.suffer([Fault::Slow("n1".into(), delay)]);
+        assert!(round_trip(&before).is_err(), "a connection of before has escaped");
+        let slowed = connect();
+        let slow = round_trip(&slowed).unwrap();
+        println!("quick {quick:.1?}, slow {slow:.1?}");
+        assert!(quick < delay && slow >= 2 * delay, "quick {quick:?}, slow {slow:?}");
+        fabric.heal();
+        let again = round_trip(&connect()).unwrap();
+        assert!(again < delay, "{again:?}");
     });
 }
 
