@@ -10,7 +10,9 @@ use integration_tests::{Binaries, Dev, DevOptions, Profile};
 use crate::workspace::{Workspace, cargo};
 
 mod azure;
+mod fabric;
 mod journal;
+mod keepalived;
 
 /// What the world must reach.
 const EVENTS_PER_SECOND: u64 = 40_000;
@@ -24,6 +26,8 @@ pub(crate) enum What {
     Sim(SimArgs),
     /// Moves of one VIP and of 250, over what the Azure operations themselves take
     Azure(azure::AzureArgs),
+    /// Real kernel addresses in network namespaces: what clients see of moves and failovers
+    Fabric(fabric::FabricArgs),
 }
 
 /// How the deterministic world is measured.
@@ -103,6 +107,7 @@ pub(crate) fn run(workspace: &Workspace, what: &What) -> Result<()> {
         What::Dev(args) => dev(args),
         What::Sim(args) => sim(workspace, args),
         What::Azure(args) => azure::run(args),
+        What::Fabric(args) => fabric::run(args),
     }
 }
 
