@@ -125,6 +125,7 @@ async fn serve(config: NodeConfig) -> anyhow::Result<()> {
         state,
         remembered,
         supervisor,
+        tally: Arc::<Metrics>::clone(&metrics),
     };
     let node = NodeRunner::spawn(node_config, parts).await?;
 

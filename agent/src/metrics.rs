@@ -11,12 +11,14 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
-use vipfence_agent_core::HeldVip;
+use vipfence_agent_core::{EndCause, Event, HeldVip};
 use vipfence_coordinator::{
     Tally,
     consensus::{Consensus, Leadership},
 };
 use vipfence_coordinator_core::{Method, ProblemKind, Registry as State};
+
+use crate::node::NodeTally;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfKind {
@@ -40,12 +42,18 @@ struct OfProblem {
     needs_human: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfAddressEvent {
+    kind: &'static str,
+}
+
 /// The metrics of this process.
 pub(crate) struct Metrics {
     registry: Registry,
     events: Family<OfKind, Counter>,
     requests: Family<OfRequest, Counter>,
     problems: Family<OfProblem, Counter>,
+    addresses: Family<OfAddressEvent, Counter>,
     drifted: Gauge,
     blocked: Gauge,
     leader: Gauge,
@@ -64,6 +72,7 @@ impl Metrics {
             events: Family::default(),
             requests: Family::default(),
             problems: Family::default(),
+            addresses: Family::default(),
             drifted: Gauge::default(),
             blocked: Gauge::default(),
             leader: Gauge::default(),
@@ -91,6 +100,13 @@ impl Metrics {
             "Problems with Azure that this process met while it led, by kind; needs_human=true: \
              it lasts until somebody changes something in Azure",
             metrics.problems.clone(),
+        );
+        registry.register(
+            "address_events",
+            "What happened to addresses of VIPs on this node since its agent started: added, \
+             dropped, add_failed, drop_failed, lease_ended; disturbed and stray were done by \
+             something else on this machine",
+            metrics.addresses.clone(),
         );
         registry.register(
             "vips_drifted",
@@ -161,6 +177,22 @@ fn count<T>(all: impl Iterator<Item = T>) -> i64 {
     i64::try_from(all.count()).unwrap_or(i64::MAX)
 }
 
+impl NodeTally for Metrics {
+    fn event(&self, event: &Event) {
+        let kind = match event {
+            Event::Added { .. } => "added",
+            Event::Dropped { .. } => "dropped",
+            Event::AddFailed { .. } => "add_failed",
+            Event::DropFailed { .. } => "drop_failed",
+            Event::NotEntitled { cause: EndCause::LeaseEnded, .. } => "lease_ended",
+            Event::Disturbed { .. } => "disturbed",
+            Event::Stray { .. } => "stray",
+            _ => return,
+        };
+        self.addresses.get_or_create(&OfAddressEvent { kind }).inc();
+    }
+}
+
 impl Tally for Metrics {
     fn request(&self, method: Method, outcome: &'static str) {
         let method = match method {
@@ -182,6 +214,17 @@ mod tests {
     use vipfence_types::Term;
 
     use super::*;
+
+    #[test]
+    fn what_something_else_does_to_an_address_is_counted() {
+        let metrics = Metrics::new();
+        for _ in 0..2 {
+            metrics.event(&Event::Stray { address: [10, 5, 0, 110].into() });
+        }
+        let mut text = String::new();
+        encode(&mut text, &metrics.registry).unwrap();
+        assert!(text.contains("vipfence_address_events_total{kind=\"stray\"} 2"), "{text}");
+    }
 
     #[test]
     fn requests_and_problems_are_counted_by_what_became_of_them() {

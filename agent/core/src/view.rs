@@ -6,6 +6,7 @@ use serde::Serialize;
 use vipfence_types::{BootId, Clocks, Epoch, NodeId, VipName};
 
 use crate::Holder;
+use crate::holder::Meddling;
 use crate::pulse::Contact;
 use crate::record::Record;
 
@@ -66,7 +67,7 @@ impl Holder {
             node: self.node.clone(),
             boot: self.boot.clone(),
             held: held.collect(),
-            detail: self.detail(),
+            detail: self.detail(now),
             joined: self.joined,
             stopping: self.is_stopping(),
             sound: self.is_sound(now),
@@ -95,7 +96,7 @@ impl Holder {
         self.sweep.may_find_something() || self.records.values().any(may)
     }
 
-    fn detail(&self) -> String {
+    fn detail(&self, now: Clocks) -> String {
         let mut parts = Vec::new();
         if self.is_stopping() {
             parts.push("the agent is stopping".to_owned());
@@ -142,6 +143,13 @@ impl Holder {
         }
         for (vip, reason) in &self.nowhere {
             parts.push(format!("{vip} has nowhere to go: {reason}"));
+        }
+        if let Some(meddling) = self.meddling.filter(|last| !last.shown.is_over(now)) {
+            let Meddling { address, times, .. } = meddling;
+            parts.push(format!(
+                "something else on this machine changes addresses of VIPs (times since the agent has \
+                 started: {times}; last: {address})"
+            ));
         }
         for refused in &self.refused {
             parts.push(format!(

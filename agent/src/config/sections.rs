@@ -78,7 +78,7 @@ pub(super) fn read(
         cluster.and_then(|given| reader.convert(&given, |text| name(ClusterName::new(text))));
     let profile = top.text_or(reader, "profile", "standard");
     let profile = reader.convert(&profile, profile_of);
-    let (node, data_dir, on_stop) = read_node(reader, &top);
+    let NodeSection { node, data_dir, on_stop } = read_node(reader, &top);
     let (peers_span, peers_whole, peers) = read_peers(reader, &top);
     let nics = read_nics(reader, &top);
     let azure = azure::read(reader, &top, folder);
@@ -158,12 +158,17 @@ fn assemble(
     })
 }
 
-fn read_node(
-    reader: &mut Reader,
-    top: &Section<'_>,
-) -> (Option<Placed<NodeId>>, Option<Placed<String>>, Option<Placed<OnStop>>) {
+/// What the section [node] says, as far as it can be read.
+#[derive(Default)]
+struct NodeSection {
+    node: Option<Placed<NodeId>>,
+    data_dir: Option<Placed<String>>,
+    on_stop: Option<Placed<OnStop>>,
+}
+
+fn read_node(reader: &mut Reader, top: &Section<'_>) -> NodeSection {
     let Some(section) = required(reader, top, "node", "[node]", NODE) else {
-        return (None, None, None);
+        return NodeSection::default();
     };
     let node = section.text(reader, "name", "n1");
     let node = node.and_then(|given| reader.convert(&given, |text| name(NodeId::new(text))));
@@ -171,7 +176,7 @@ fn read_node(
     let data_dir = data_dir.and_then(|given| reader.convert(&given, not_empty));
     let on_stop = section.text_or(reader, "on_stop", "move");
     let on_stop = reader.convert(&on_stop, on_stop_of);
-    (node, data_dir, on_stop)
+    NodeSection { node, data_dir, on_stop }
 }
 
 /// The gRPC listener is by default where the peers expect it, and HTTP beside it.

@@ -5,6 +5,17 @@ use tracing::{error, info, warn};
 use vipfence_agent_core::{EndCause, Event};
 use vipfence_types::{Refusal, VipName};
 
+/// Counts what happens on the node.
+pub(crate) trait NodeTally: Send + Sync {
+    /// Something has happened.
+    fn event(&self, event: &Event);
+}
+
+/// Where nobody counts.
+impl NodeTally for () {
+    fn event(&self, _event: &Event) {}
+}
+
 /// Writes one event to the log.
 pub(super) fn write(event: &Event) {
     match event {

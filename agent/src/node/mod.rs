@@ -29,6 +29,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use vipfence_agent_core::{Holder, Input, LocalView, OnStop, Start};
 use vipfence_types::{BootId, ClusterName, NicRecord, NodeId};
 
+pub(crate) use self::journal::NodeTally;
 pub(crate) use self::transport::{BeatError, BeatTransport};
 
 use self::runner::Runner;
@@ -73,6 +74,8 @@ pub(crate) struct NodeParts {
     pub(crate) remembered: Remembered,
     /// Who watches over the loop from outside.
     pub(crate) supervisor: Supervisor,
+    /// Who counts what happens.
+    pub(crate) tally: Arc<dyn NodeTally>,
 }
 
 /// A running node, to look at and to steer. A clone is the same node.
@@ -125,6 +128,7 @@ impl NodeRunner {
             state: parts.state,
             published,
             supervisor: parts.supervisor,
+            tally: parts.tally,
         };
         let runner = Runner::new(handle.clone(), workings);
         tokio::spawn(runner.run(effects, outcomes));

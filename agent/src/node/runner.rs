@@ -12,7 +12,7 @@ use vipfence_types::{BootId, Heartbeat};
 use super::calls::{AddCall, DiskCall, OsCall, watch_os, work_disk, work_os};
 use super::state::NodeState;
 use super::transport::{BeatError, BeatTransport};
-use super::{NodeHandle, journal};
+use super::{NodeHandle, NodeTally, journal};
 use crate::os::{Addition, AddressDriver};
 use crate::supervisor::Supervisor;
 
@@ -27,6 +27,7 @@ pub(super) struct Workings {
     pub(super) state: NodeState,
     pub(super) published: watch::Sender<LocalView>,
     pub(super) supervisor: Supervisor,
+    pub(super) tally: Arc<dyn NodeTally>,
 }
 
 /// A node's loop.
@@ -36,6 +37,7 @@ pub(super) struct Runner {
     transport: Arc<dyn BeatTransport>,
     published: watch::Sender<LocalView>,
     supervisor: Supervisor,
+    tally: Arc<dyn NodeTally>,
     os: UnboundedSender<OsCall>,
     disk: UnboundedSender<DiskCall>,
     workers: [JoinHandle<()>; 2],
@@ -59,6 +61,7 @@ impl Runner {
             transport: workings.transport,
             published: workings.published,
             supervisor: workings.supervisor,
+            tally: workings.tally,
             os,
             disk,
             workers,
@@ -134,7 +137,10 @@ impl Runner {
                     self.ask_disk(DiskCall::Spend { call, vip, addresses, epoch })
                 }
                 Effect::PersistHighest { epoch } => self.ask_disk(DiskCall::See(epoch)),
-                Effect::Event(event) => journal::write(&event),
+                Effect::Event(event) => {
+                    journal::write(&event);
+                    self.tally.event(&event);
+                }
                 Effect::Stopped => tracing::info!("the node has stopped"),
             }
         }

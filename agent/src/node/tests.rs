@@ -127,6 +127,7 @@ impl Bench {
             state,
             remembered,
             supervisor,
+            tally: Arc::new(()),
         };
         let node = NodeRunner::spawn(config, parts).await.unwrap();
         Self { dir, leader, driver, node, heard }

@@ -71,6 +71,7 @@ pub(super) async fn process(host: Arc<Blueprint>) -> Ended {
         state,
         remembered,
         supervisor: Supervisor::default(),
+        tally: Arc::new(()),
     };
     let node = NodeRunner::spawn(host.node_config(boot), parts).await?;
     let told = Arc::new(Notify::new());

@@ -18,6 +18,7 @@ use vipfence_types::{
     VipEpoch, VipName, VipReport,
 };
 
+pub(crate) use self::sighted::Meddling;
 use self::stop::Course;
 use crate::pulse::{Contact, Pulse};
 use crate::record::{Record, Sweep};
@@ -72,6 +73,7 @@ pub struct Holder {
     /// Every address of a VIP of this cluster, as far as is known here. Only to take off with.
     managed: BTreeSet<IpAddr>,
     pub(crate) sweep: Sweep,
+    pub(crate) meddling: Option<Meddling>,
     /// Grants of the newest answer that were not taken.
     pub(crate) refused: BTreeSet<VipEpoch>,
     /// VIPs whose lease ended since the last answer.
@@ -113,6 +115,7 @@ impl Holder {
         let mut holder = Self {
             sweep: Sweep::of(&start.found),
             managed: start.managed,
+            meddling: None,
             highest_epoch: start.highest_epoch.max(start.spent.highest()),
             pulse: Pulse::new(start.heartbeat),
             cluster: start.cluster,

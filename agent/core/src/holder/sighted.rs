@@ -6,13 +6,28 @@
 //! entitlement. Nothing that is seen on an OS gives one.
 
 use core::net::IpAddr;
+use core::time::Duration;
 use std::collections::BTreeSet;
 
+use serde::Serialize;
 use vipfence_types::{Clocks, Mutation};
 
 use super::Holder;
+use crate::lease::Timer;
 use crate::record::Record;
 use crate::{Effect, Event, Sighting};
+
+/// How long the last time that something else changed an address is shown.
+const SHOWN_FOR: Duration = Duration::from_secs(600);
+
+/// What something else did to addresses of VIPs on this node since the agent has started.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub(crate) struct Meddling {
+    /// The last address.
+    pub(crate) address: IpAddr,
+    pub(crate) times: u32,
+    pub(crate) shown: Timer,
+}
 
 impl Holder {
     pub(super) fn managed_are(&mut self, addresses: BTreeSet<IpAddr>) {
@@ -30,6 +45,7 @@ impl Holder {
                 self.sweep.spare.remove(&address);
                 if !self.disturbed(now, address, fx) && self.managed.contains(&address) {
                     fx.push(Effect::Event(Event::Stray { address }));
+                    self.meddled(now, address);
                     self.sweep.wanted |= !Mutation::StraysStay.is_on();
                 }
             }
@@ -61,10 +77,19 @@ impl Holder {
             if holding.kernel.set.is_some() && holding.lease.kernel_lifetime(now).is_some() {
                 let (vip, epoch) = (vip.clone(), holding.epoch);
                 fx.push(Effect::Event(Event::Disturbed { vip, epoch, address }));
+                holding.disturb(now);
+                self.meddled(now, address);
+            } else {
+                holding.disturb(now);
             }
-            holding.disturb(now);
             return true;
         }
         false
+    }
+
+    fn meddled(&mut self, now: Clocks, address: IpAddr) {
+        let times = self.meddling.map_or(0, |last| last.times).saturating_add(1);
+        let shown = Timer::new(now, SHOWN_FOR);
+        self.meddling = Some(Meddling { address, times, shown });
     }
 }

@@ -53,9 +53,12 @@ fn what_is_not_held_is_swept_if_it_is_a_vips_and_only_then() {
     let effects = bench.step(Input::Sighted(stray));
     let told = Effect::Event(Event::Stray { address: address("demo") });
     assert_eq!(acts(&effects), [told, sweep(2)]);
+    assert!(bench.detail().contains("started: 1; last: 10.5.0.110"));
     // Gone by itself, such as after our own drop: nothing to do.
     bench.step(Input::Dropped { call: crate::Call(2) });
     assert!(acts(&bench.step(Input::Sighted(Sighting::Gone(address("demo"))))).is_empty());
+    bench.pass(secs(601));
+    assert!(!bench.detail().contains("something else"), "{}", bench.detail());
 }
 
 #[test]
