@@ -157,7 +157,7 @@ impl Blueprint {
             Box::new(confirmed) as Box<dyn FnOnce(Confirmed) + Send>
         };
         let around = Surroundings {
-            dial: wire::dial(&self.net, self.index, &self.peers),
+            dial: Some(wire::dial(&self.net, self.index, &self.peers)),
             witness: Some(Arc::new(witness)),
             rounds: Some(Arc::new(rounds)),
         };

@@ -136,20 +136,14 @@ pub type RoundWitness = Arc<dyn Fn() -> Box<dyn FnOnce(Confirmed) + Send> + Send
 
 /// What lies around a node's part in consensus. The default is the product's; a test puts a
 /// simulated network there, and watches.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Surroundings {
-    /// How peers are reached.
-    pub dial: Dial,
+    /// How peers are reached; none = by TCP.
+    pub dial: Option<Dial>,
     /// Who sees the entries; nobody in the product, where the published states are enough.
     pub witness: Option<Witness>,
     /// Who sees the quorum rounds; nobody in the product.
     pub rounds: Option<RoundWitness>,
-}
-
-impl Default for Surroundings {
-    fn default() -> Self {
-        Self { dial: links::by_tcp(), witness: None, rounds: None }
-    }
 }
 
 /// A node's part in consensus; cheap to clone.

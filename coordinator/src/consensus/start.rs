@@ -37,7 +37,7 @@ pub(super) async fn start(
 ) -> Result<Consensus, StartError> {
     let roster = Arc::new(Roster::new(&config)?);
     let raft_config = raft_config(&config, &roster)?;
-    let links = Arc::new(Links::new(&roster, &config.timing, &around.dial)?);
+    let links = Arc::new(Links::new(&roster, &config.timing, around.dial.as_ref())?);
 
     let folder = config.data_dir.clone();
     let opened = tokio::task::spawn_blocking(move || Store::open(&folder)).await;
