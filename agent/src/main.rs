@@ -24,6 +24,9 @@ use tracing_subscriber::EnvFilter;
 
 /// openraft logs every lost RPC as an error; what matters of it is said by our own events.
 const DEFAULT_LOG: &str = "info,openraft=off";
+/// Threads of the runtime. One per core, as by default, would wake each other for the little that
+/// there is to do; with a single one a long task would hold up heartbeats.
+const WORKERS: usize = 2;
 
 fn main() -> ExitCode {
     // First, and on the main thread: what `dev` started is tied to it.
@@ -42,7 +45,8 @@ fn main() -> ExitCode {
     // One TLS provider for the whole process, installed before anything asks for it.
     let _already_there = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let cli::Cli { options, command } = cli::Cli::parse();
-    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    match runtime.worker_threads(WORKERS).enable_all().build() {
         Ok(runtime) => runtime.block_on(run(options, command)),
         Err(error) => {
             output::complain(&format!("error: cannot start the runtime: {error}"));
