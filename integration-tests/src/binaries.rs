@@ -13,6 +13,8 @@ pub enum Profile {
     Dev,
     /// `cargo build --release`
     Release,
+    /// The product as packages hold it; the simulator as in `Dev`.
+    Packaged,
 }
 
 impl Profile {
@@ -90,16 +92,40 @@ fn in_folder(folder: &Path) -> Binaries {
     Binaries { vipfence, azure_sim, fabric_echo }
 }
 
+/// `VIPFENCE_BIN` stands for the product of whatever profile.
 fn build(profile: Profile) -> Result<Binaries, String> {
+    let helpers = ["--package", "azure-sim", "--package", "integration-tests"];
+    let product = ["--package", "vipfence"];
+    let text = match profile {
+        Profile::Dev => cargo_build(&[&helpers[..], &product].concat())?,
+        Profile::Release => cargo_build(&[&["--release"][..], &helpers, &product].concat())?,
+        Profile::Packaged => {
+            let packaged = ["--profile", "dist", "--no-default-features"];
+            cargo_build(&helpers)? + &cargo_build(&[&packaged[..], &product].concat())?
+        }
+    };
+    Ok(Binaries {
+        vipfence: found(&text, "vipfence")?,
+        azure_sim: found(&text, "azure-sim")?,
+        fabric_echo: found(&text, "fabric-echo")?,
+    })
+}
+
+/// A program among those that cargo has built.
+fn found(text: &str, name: &str) -> Result<PathBuf, String> {
+    let mut programs =
+        text.lines().filter_map(|line| serde_json::from_str::<Message>(line).ok()?.executable);
+    let named = programs.find(|path| path.file_stem().is_some_and(|stem| stem == name));
+    named.ok_or_else(|| format!("cargo has built no program {name}"))
+}
+
+/// What cargo says of a build.
+fn cargo_build(args: &[&str]) -> Result<String, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.current_dir(root).args(["build", "--locked", "--message-format=json"]);
-    command.args(["--package", "vipfence", "--package", "azure-sim", "--bins"]);
-    command.args(["--package", "integration-tests"]);
-    if profile == Profile::Release {
-        command.arg("--release");
-    }
+    command.current_dir(root).args(["build", "--locked", "--message-format=json", "--bins"]);
+    command.args(args);
     // Build scripts look at such variables and would run again, for us and for the next cargo.
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
@@ -112,13 +138,5 @@ fn build(profile: Profile) -> Result<Binaries, String> {
     if !output.status.success() {
         return Err("they do not build; cargo says why".to_owned());
     }
-    let text = String::from_utf8_lossy(&output.stdout);
-    let found = |name: &str| {
-        let programs =
-            text.lines().filter_map(|line| serde_json::from_str::<Message>(line).ok()?.executable);
-        let mut named = programs.filter(|path| path.file_stem().is_some_and(|stem| stem == name));
-        named.next().ok_or_else(|| format!("cargo has built no program {name}"))
-    };
-    let (vipfence, azure_sim) = (found("vipfence")?, found("azure-sim")?);
-    Ok(Binaries { vipfence, azure_sim, fabric_echo: found("fabric-echo")? })
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

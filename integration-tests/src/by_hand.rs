@@ -1,45 +1,50 @@
-//! Three agents by hand, as the README shows: two members and a witness, without `vipfence dev`.
+//! Three agents by hand, as the README shows, without `vipfence dev`: two members and a witness, or
+//! three members.
 
 use std::fmt::Write as _;
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use vipfence_proto::v1::{Consistency, GetStatusResponse, Node, NodeRole, NodeState};
 
+use crate::ports::free_ports;
 use crate::{Api, AzureSim, Binaries, Cli, GROUP, Process, get, wait_until};
 
-const NODES: [&str; 3] = ["n1", "n2", "w1"];
+/// Two members and a witness.
+const WITH_WITNESS: [&str; 3] = ["n1", "n2", "w1"];
+/// Three members.
+const MEMBERS: [&str; 3] = ["n1", "n2", "n3"];
 
-/// A simulator and the agents of n1, n2 (members) and w1 (a witness, by its VM the third).
+/// A simulator and the agents of three nodes. Those whose names begin with `w` are witnesses.
 #[derive(Debug)]
 pub struct ByHand {
     /// Its Azure.
     pub azure: AzureSim,
     /// In the order of their names.
     pub agents: Vec<Process>,
+    names: [&'static str; 3],
     /// Base ports: gRPC, HTTP, responder.
     ports: Vec<[u16; 3]>,
     folder: TempDir,
 }
 
-fn free_ports(count: usize) -> Vec<u16> {
-    // All at once, so that no two are the same.
-    let listeners: Vec<TcpListener> =
-        (0..count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-    listeners.iter().map(|listener| listener.local_addr().unwrap().port()).collect()
-}
-
-fn config(ports: &[[u16; 3]], at: usize, azure: &AzureSim) -> String {
-    let name = NODES[at];
+fn config(
+    names: &[&str; 3],
+    profile: &str,
+    ports: &[[u16; 3]],
+    at: usize,
+    azure: &AzureSim,
+) -> String {
+    let name = names[at];
     let [grpc, http, responder] = ports[at];
     let mut text =
-        format!("cluster = \"by-hand\"\nprofile = \"fast\"\n\n[node]\nname = \"{name}\"\n");
+        format!("cluster = \"by-hand\"\nprofile = \"{profile}\"\n\n[node]\nname = \"{name}\"\n");
     let _ = writeln!(text, "data_dir = \"{name}\"\n\n[listen]\ngrpc = \"127.0.0.1:{grpc}\"");
     let _ = writeln!(text, "http = \"127.0.0.1:{http}\"\n");
-    for (peer, [grpc, ..]) in NODES.iter().zip(ports) {
+    for (peer, [grpc, ..]) in names.iter().zip(ports) {
         let role = if peer.starts_with('w') { "witness" } else { "member" };
         let _ = writeln!(
             text,
@@ -57,6 +62,19 @@ fn config(ports: &[[u16; 3]], at: usize, azure: &AzureSim) -> String {
     text
 }
 
+/// A VM and a NIC for each; operations take 0.2 s.
+fn world(names: &[&str]) -> Value {
+    let vms: Vec<Value> = names.iter().map(|name| json!({"name": name})).collect();
+    let nic = |(host, name): (u8, &&str)| {
+        json!({"name": format!("{name}-nic"), "vm": name, "virtual_network": "vnet",
+            "subnet": "subnet", "primary_address": format!("10.5.0.{host}")})
+    };
+    let nics: Vec<Value> = (4..).zip(names).map(nic).collect();
+    let subnets = json!([{"name": "subnet", "prefix": "10.5.0.0/22"}]);
+    json!({"virtual_networks": [{"name": "vnet", "subnets": subnets}], "vms": vms, "nics": nics,
+        "settings": {"operation_ms": 200}})
+}
+
 fn agent(folder: &Path, name: &str) -> Process {
     let mut command = Command::new(&Binaries::get().vipfence);
     command.args(["agent", "--config"]).arg(folder.join(format!("{name}.toml")));
@@ -64,22 +82,50 @@ fn agent(folder: &Path, name: &str) -> Process {
 }
 
 impl ByHand {
-    /// Starts all of them. Operations take 0.2 s.
+    /// Two members and a witness, fast profile. Operations take 0.2 s.
     ///
     /// # Panics
     /// If something does not start.
     #[must_use]
     pub fn start() -> Self {
-        let azure = AzureSim::start(&["--nodes=2", "--node=w1=10.5.0.9", "--latency=200ms"]);
+        Self::start_as(WITH_WITNESS, "fast")
+    }
+
+    /// Three members with the timers of a profile, and room for 250 VIPs. Operations take 0.2 s.
+    ///
+    /// # Panics
+    /// If something does not start.
+    #[must_use]
+    pub fn members(profile: &str) -> Self {
+        Self::start_as(MEMBERS, profile)
+    }
+
+    fn start_as(names: [&'static str; 3], profile: &str) -> Self {
+        let azure = AzureSim::of_world(&world(&names));
+        let folder = TempDir::new().expect("a folder");
         let ports: Vec<[u16; 3]> =
             free_ports(9).chunks(3).map(|ports| [ports[0], ports[1], ports[2]]).collect();
-        let folder = TempDir::new().expect("a folder");
-        for (at, name) in NODES.iter().enumerate() {
-            let text = config(&ports, at, &azure);
+        for (at, name) in names.iter().enumerate() {
+            let text = config(&names, profile, &ports, at, &azure);
             std::fs::write(folder.path().join(format!("{name}.toml")), text).expect("a file");
         }
-        let agents = NODES.iter().map(|name| agent(folder.path(), name)).collect();
-        Self { azure, agents, ports, folder }
+        let agents = names.iter().map(|name| agent(folder.path(), name)).collect();
+        Self { azure, agents, names, ports, folder }
+    }
+
+    /// Starts the agent of a node again that was killed.
+    pub fn start_again(&mut self, at: usize) {
+        self.agents[at] = agent(self.folder.path(), self.names[at]);
+    }
+
+    /// The place of a node.
+    ///
+    /// # Panics
+    /// If there is none of this name.
+    #[must_use]
+    pub fn place(&self, name: &str) -> usize {
+        let mut names = self.names.iter();
+        names.position(|known| *known == name).unwrap_or_else(|| panic!("no node {name}"))
     }
 
     /// Starts a second agent of a node, in the same folder.
@@ -135,6 +181,8 @@ impl ByHand {
             let told = node.role() == NodeRole::Witness || !node.nics.is_empty();
             node.state() == NodeState::Alive && told
         };
-        self.status(2, |status| status.nodes.len() == NODES.len() && status.nodes.iter().all(ready))
+        self.status(2, |status| {
+            status.nodes.len() == self.names.len() && status.nodes.iter().all(ready)
+        })
     }
 }

@@ -6,7 +6,8 @@
 //! * [`Prober`] is a client of the VIP that counts what it loses; [`Observer`] watches every node's
 //!   responder and tells whether two of them ever had the VIP (I1).
 //! * [`AzureSim`] is the simulator alone; [`Judges`] are Microsoft's own clients, which must take it
-//!   for Azure; [`ByHand`] is a cluster whose parts were started one by one.
+//!   for Azure; [`ByHand`] is a cluster whose parts were started one by one; [`Etcd`] is Debian's
+//!   etcd, to be measured beside it.
 //! * [`FabricCluster`] is a cluster on real kernels: network namespaces, kernel addresses, and clients,
 //!   faults and an observer for them.
 //! * [`Turn`] lets one test at a time run: they measure time, and CI has two cores.
@@ -28,6 +29,7 @@ mod by_hand;
 mod cli;
 mod dev;
 mod dice;
+mod etcd;
 mod fabric;
 mod grpcurl;
 mod http;
@@ -35,6 +37,7 @@ mod journal;
 mod judges;
 mod manifest;
 mod observer;
+mod ports;
 mod prober;
 mod process;
 mod refusal;
@@ -49,6 +52,7 @@ pub use by_hand::ByHand;
 pub use cli::{Cli, CliAnswer};
 pub use dev::{Dev, DevOptions, VIP};
 pub use dice::Dice;
+pub use etcd::Etcd;
 pub use fabric::{
     AddressObserver, Blow, ClusterOptions, Fabric, FabricCluster, Fault, History, Kept,
     KeptConnection, Namespace, Outage, Outcome, Ping, Pinger, Pings, Rerouted, Seen, Turmoil, VIPS,

@@ -11,8 +11,11 @@ use crate::workspace::{Workspace, cargo};
 
 mod azure;
 mod fabric;
+mod idle;
 mod journal;
 mod keepalived;
+mod leader;
+mod usage;
 
 /// What the world must reach.
 const EVENTS_PER_SECOND: u64 = 40_000;
@@ -28,6 +31,10 @@ pub(crate) enum What {
     Azure(azure::AzureArgs),
     /// Real kernel addresses in network namespaces: what clients see of moves and failovers
     Fabric(fabric::FabricArgs),
+    /// Memory and CPU of a leader and holder that has nothing to do, beside etcd's
+    Idle(idle::IdleArgs),
+    /// `kill -9` of the leader until the next acknowledged write, beside etcd's
+    Leader(leader::LeaderArgs),
 }
 
 /// How the deterministic world is measured.
@@ -108,7 +115,14 @@ pub(crate) fn run(workspace: &Workspace, what: &What) -> Result<()> {
         What::Sim(args) => sim(workspace, args),
         What::Azure(args) => azure::run(args),
         What::Fabric(args) => fabric::run(args),
+        What::Idle(args) => idle::run(args),
+        What::Leader(args) => leader::run(args),
     }
+}
+
+/// How busy the machine is; a figure is worth little without it.
+fn load() -> String {
+    std::fs::read_to_string("/proc/loadavg").unwrap_or_default().trim().to_owned()
 }
 
 /// Events a second of the deterministic world, beside the promise.

@@ -16,6 +16,7 @@ use integration_tests::{Api, Binaries, Dev, DevOptions, Profile, Simulator, VIP}
 use serde_json::json;
 
 use super::journal::{Span, seconds, span, told};
+use super::load;
 
 /// How many VIPs die with a node.
 const MANY: u8 = 250;
@@ -182,10 +183,6 @@ pub(super) fn run(args: &AzureArgs) -> Result<()> {
     let kept = rows.iter().all(Row::is_kept);
     ensure!(kept || args.no_fail, "not all promises are kept on this machine");
     Ok(())
-}
-
-fn load() -> String {
-    std::fs::read_to_string("/proc/loadavg").unwrap_or_default().trim().to_owned()
 }
 
 // ---- one VIP ------------------------------------------------------------------------------------
