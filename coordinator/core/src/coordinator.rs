@@ -180,11 +180,24 @@ impl Coordinator {
             Stage::Resting(until) => Some(until.mono_since(now)),
             Stage::Proposing | Stage::Catching(_) => None,
         });
-        // Silence, lease waits and time-outs are looked at this often.
-        let pace = Duration::from_millis(self.state.timing.agent_heartbeat_ms / 10)
-            .max(Duration::from_millis(20));
-        let soonest = nics.chain(resting).min().unwrap_or(pace).min(pace);
+        let heartbeat = Duration::from_millis(self.state.timing.agent_heartbeat_ms);
+        // Lease waits and time-outs are looked at this often. Where nothing waits, all that can fall
+        // due by time alone is a node's silence (and the watch over Azure, which may come late).
+        let pace = if self.is_at_rest() { heartbeat } else { heartbeat / 10 };
+        let silence = self.mover.lead().and_then(|lead| lead.falls_silent_in(now, &self.state));
+        let pace = pace.max(Duration::from_millis(20));
+        let soonest = nics.chain(resting).chain(silence).min().unwrap_or(pace).min(pace);
         Some(soonest.max(Duration::from_millis(1)))
+    }
+
+    /// Nothing is under way: no move, no proposal, no survey, no lease that is to be lowered, no
+    /// NIC with something to do.
+    fn is_at_rest(&self) -> bool {
+        self.busy.is_empty()
+            && self.surveys.is_empty()
+            && self.state.vips.values().all(|record| record.open.is_none())
+            && self.mover.lead().is_none_or(|lead| !lead.is_lowering())
+            && self.nics.values().all(|writer| writer.wake_in(self.now).is_none())
     }
 
     /// The state as this machine has seen it applied.

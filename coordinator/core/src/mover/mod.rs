@@ -303,6 +303,11 @@ impl Lead {
             .collect();
     }
 
+    /// Whether a grant still has a longer lease of an earlier profile.
+    pub(crate) fn is_lowering(&self) -> bool {
+        !self.lowering.is_empty()
+    }
+
     /// Grants whose longer lease of an earlier profile can no longer be alive: one old `lease_wait`
     /// after this leader first had the shorter timers applied.
     pub(crate) fn lowered(&self, now: Clocks) -> Vec<(VipName, Epoch)> {

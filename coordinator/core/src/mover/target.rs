@@ -1,7 +1,7 @@
 //! Which node a VIP can go to: eligibility by what nodes say, and the check of the target's NICs
 //! before anything is written ("never detach what cannot be attached").
 
-use core::net::IpAddr;
+use core::{net::IpAddr, time::Duration};
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
@@ -128,6 +128,16 @@ impl Lead {
     /// Whether a node has been silent for `failover_after`.
     pub(crate) fn is_silent(&self, now: Clocks, state: &Registry, node: &NodeId) -> bool {
         self.peers.silence(now, self.elected_at, node) >= state.timing.failover_after()
+    }
+
+    /// How long until the next node has been silent for `failover_after`, if none is heard again;
+    /// none = all have been already.
+    pub(crate) fn falls_silent_in(&self, now: Clocks, state: &Registry) -> Option<Duration> {
+        let left = state.nodes.keys().map(|node| {
+            let silence = self.peers.silence(now, self.elected_at, node);
+            state.timing.failover_after().saturating_sub(silence)
+        });
+        left.filter(|left| !left.is_zero()).min()
     }
 }
 

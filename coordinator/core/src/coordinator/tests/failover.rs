@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use vipfence_types::{BootId, Candidate, Refusal, VipSpec, lease_wait};
+use vipfence_types::{BootId, Candidate, Profile, Refusal, Timing, VipSpec, lease_wait};
 
 use super::{
     arm::{Fault, Rule},
@@ -27,6 +27,10 @@ fn a_failover_works_on_azure_while_it_waits_for_the_lease() {
     let (answered, ..) =
         *bench.answers.iter().rfind(|(at, n, _)| *n == node("a") && *at <= died).expect("answered");
     let receipt = answered - Duration::from_millis(3);
+    // The leader, at rest until then, wakes for it and for nothing else.
+    let noticed = silent - receipt;
+    let limit = Timing::of(Profile::Fast).failover_after();
+    assert!(noticed >= limit && noticed < limit + Duration::from_millis(10), "{noticed:?}");
     let waited = bench.when("over 1") - receipt;
     let wait = lease_wait(secs(4));
     assert!(waited >= wait && waited < wait + Duration::from_millis(100), "{waited:?} {wait:?}");

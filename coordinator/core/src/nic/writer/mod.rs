@@ -381,8 +381,11 @@ impl NicWriter {
         }
         let quiet = !self.stale && self.operation.is_none();
         let writing = matches!(self.activity, Activity::Writing { .. });
+        if !quiet || writing {
+            return None;
+        }
         let document = self.document().filter(|document| document.is_settled(address))?;
-        (quiet && !writing).then(|| document.find(address).is_some_and(|config| !config.primary))
+        Some(document.find(address).is_some_and(|config| !config.primary))
     }
 
     /// Whether Azure has accepted a write of this want in this term, or it was read back as done.

@@ -227,6 +227,10 @@ impl NicWriter {
         document: &NicDocument,
         mut items: BTreeMap<IpAddr, Want>,
     ) -> Option<Plan> {
+        // So it is after every input at rest, and an edit copies the whole document.
+        if items.is_empty() {
+            return None;
+        }
         let edit = |(address, want): (&IpAddr, &Want)| match want.presence.clone() {
             Presence::Present { name, found } => Edit::Attach { address: *address, name, found },
             Presence::Absent => Edit::Detach { address: *address },
