@@ -75,10 +75,14 @@ fn world(names: &[&str]) -> Value {
         "settings": {"operation_ms": 200}})
 }
 
-fn agent(folder: &Path, name: &str) -> Process {
+fn command(folder: &Path, name: &str) -> Command {
     let mut command = Command::new(&Binaries::get().vipfence);
     command.args(["agent", "--config"]).arg(folder.join(format!("{name}.toml")));
-    Process::start(name, command)
+    command
+}
+
+fn agent(folder: &Path, name: &str) -> Process {
+    Process::start(name, command(folder, name))
 }
 
 impl ByHand {
@@ -132,6 +136,14 @@ impl ByHand {
     #[must_use]
     pub fn second_agent(&self, name: &str) -> Process {
         agent(self.folder.path(), name)
+    }
+
+    /// Starts an agent of a node that was killed, with these variables in its environment.
+    #[must_use]
+    pub fn agent_with(&self, name: &str, environment: &[(&str, &str)]) -> Process {
+        let mut command = command(self.folder.path(), name);
+        command.envs(environment.iter().copied());
+        Process::start(name, command)
     }
 
     /// The API of a node, by its place.

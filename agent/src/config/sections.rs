@@ -158,7 +158,7 @@ fn assemble(
     })
 }
 
-/// What the section [node] says, as far as it can be read.
+/// What the section `[node]` says, as far as it can be read.
 #[derive(Default)]
 struct NodeSection {
     node: Option<Placed<NodeId>>,

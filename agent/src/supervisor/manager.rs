@@ -1,12 +1,15 @@
 //! The service manager, by `sd_notify`: READY once a leader has answered, one line of STATUS,
 //! WATCHDOG while the loop runs, STOPPING.
 
-use std::{fmt::Write as _, io, time::Duration};
+use std::{fmt::Write as _, io, sync::mpsc, thread, time::Duration};
 
 use sd_notify::NotifyState;
 use tracing::warn;
 use vipfence_agent_core::LocalView;
 use vipfence_types::Clocks;
+
+/// How many messages may wait for a service manager that is slow to read.
+const WORDS_KEPT: usize = 8;
 
 type Sink = dyn Fn(&[NotifyState<'_>]) -> io::Result<()> + Send;
 
@@ -27,7 +30,7 @@ impl Manager {
     /// The one that started this process and wants to hear of it: `NOTIFY_SOCKET` names its socket.
     pub(crate) fn from_environment(leads: impl Fn() -> bool + Send + 'static) -> Option<Self> {
         std::env::var_os("NOTIFY_SOCKET")?;
-        Some(Self::new(sd_notify::notify, leads, sd_notify::watchdog_enabled()))
+        Some(Self::new(from_a_thread(), leads, sd_notify::watchdog_enabled()))
     }
 
     pub(super) fn new(
@@ -76,12 +79,33 @@ impl Manager {
         if news.is_empty() {
             return;
         }
-        // A word that is lost is no reason to stop serving; it would be repeated for nothing.
         if let Err(error) = (self.send)(&news)
             && !std::mem::replace(&mut self.complained, true)
         {
             warn!("cannot tell the service manager: {error}");
         }
+    }
+}
+
+/// Sends from a thread of its own: a service manager that does not read its socket makes whoever
+/// writes to it wait, and the loop that renews leases must not.
+fn from_a_thread() -> impl Fn(&[NotifyState<'_>]) -> io::Result<()> + Send {
+    let (queue, said) = mpsc::sync_channel::<String>(WORDS_KEPT);
+    // One that cannot be started hears nothing, which the first word tells.
+    let _not_started = thread::Builder::new().name("notify".to_owned()).spawn(move || {
+        let mut complained = false;
+        for text in said {
+            // A word that is lost is no reason to stop serving; it would be repeated for nothing.
+            if let Err(error) = sd_notify::notify(&[NotifyState::Custom(&text)])
+                && !std::mem::replace(&mut complained, true)
+            {
+                warn!("cannot tell the service manager: {error}");
+            }
+        }
+    });
+    move |news| {
+        let lines: Vec<String> = news.iter().map(NotifyState::to_string).collect();
+        queue.try_send(lines.join("\n")).map_err(io::Error::other)
     }
 }
 

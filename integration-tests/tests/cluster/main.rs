@@ -19,6 +19,7 @@ mod refusals;
 mod rehearsal;
 mod requests;
 mod rights;
+mod stops;
 mod storm;
 mod surface;
 mod tokens;
