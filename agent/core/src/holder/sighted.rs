@@ -74,13 +74,13 @@ impl Holder {
             if !holding.addresses.iter().any(|one| one.address == address) {
                 continue;
             }
-            if holding.kernel.set.is_some() && holding.lease.kernel_lifetime(now).is_some() {
+            let by_others =
+                holding.kernel.set.is_some() && holding.lease.kernel_lifetime(now).is_some();
+            holding.disturb(now);
+            if by_others {
                 let (vip, epoch) = (vip.clone(), holding.epoch);
                 fx.push(Effect::Event(Event::Disturbed { vip, epoch, address }));
-                holding.disturb(now);
                 self.meddled(now, address);
-            } else {
-                holding.disturb(now);
             }
             return true;
         }

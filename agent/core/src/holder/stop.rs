@@ -19,7 +19,7 @@
 use core::time::Duration;
 
 use serde::Serialize;
-use vipfence_types::{Clocks, Nowhere};
+use vipfence_types::{Clocks, Nowhere, VipName};
 
 use super::Holder;
 use crate::lease::Timer;
@@ -157,7 +157,7 @@ impl Holder {
         }
     }
 
-    fn let_go(&mut self, vip: &vipfence_types::VipName, confirmed: bool, fx: &mut Vec<Effect>) {
+    fn let_go(&mut self, vip: &VipName, confirmed: bool, fx: &mut Vec<Effect>) {
         let Some(Record::Holding(holding)) = self.records.get(vip) else {
             return;
         };

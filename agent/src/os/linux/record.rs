@@ -73,11 +73,12 @@ impl Record {
         self.addresses.contains(&address)
     }
 
-    /// Writes down what is about to be added. Costs nothing where all of it is known.
+    pub(super) fn has_all(&self, addresses: &BTreeSet<IpAddr>) -> bool {
+        addresses.is_subset(&self.addresses)
+    }
+
+    /// Writes down what is about to be added.
     pub(super) fn note(&mut self, addresses: &BTreeSet<IpAddr>) -> Result<(), RecordError> {
-        if addresses.is_subset(&self.addresses) {
-            return Ok(());
-        }
         let all = self.addresses.union(addresses).copied().collect();
         self.write(&all)?;
         self.addresses = all;
