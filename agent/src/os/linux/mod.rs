@@ -231,7 +231,10 @@ impl Kernel {
     async fn read_back(&self, addition: &Addition, look: &Look) -> Option<Result<(), OsError>> {
         let mut whole = true;
         for one in &addition.addresses {
-            let link = match self.place(one, look) {
+            // Where it stands already it stays: the interface's own address, by which it was found, may
+            // be away for a moment.
+            let known = self.placed().get(&one.address).cloned();
+            let link = match known.map_or_else(|| self.place(one, look), Ok) {
                 Ok(link) => link,
                 Err(error) => return Some(Err(error)),
             };

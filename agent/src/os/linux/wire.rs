@@ -220,7 +220,8 @@ fn failed(what: &'static str) -> impl Fn(rtnetlink::Error) -> OsError {
 fn refused(what: &str, error: &std::io::Error) -> OsError {
     let remedy = match error.kind() {
         std::io::ErrorKind::PermissionDenied => {
-            "; the agent needs the capability CAP_NET_ADMIN (or to run as root)"
+            "; the agent needs the capability CAP_NET_ADMIN (or to run as root), and an IPv6 address \
+             an interface where IPv6 is on (net.ipv6.conf.NAME.disable_ipv6 = 0)"
         }
         _ => "",
     };
