@@ -312,6 +312,32 @@ impl FabricCluster {
         now
     }
 
+    /// SIGTERM to the agent of a node whose file says `on_stop = "keep"`, and waits until it has ended.
+    /// Returns the moment before.
+    ///
+    /// # Panics
+    /// If it does not end within 5 s.
+    #[must_use]
+    pub fn stop_agent(&self, node: &str) -> Instant {
+        let now = Instant::now();
+        self.with(node, |machine| {
+            machine.agent.signal(Signal::TERM);
+            let _ = machine.agent.end(Duration::from_secs(5));
+        });
+        now
+    }
+
+    /// From its next start on, the node's agent keeps its VIPs when it stops.
+    ///
+    /// # Panics
+    /// If its file cannot be written.
+    pub fn keeps_on_stop(&self, node: &str) {
+        let file = self.folder.path().join(format!("{node}.toml"));
+        let text = std::fs::read_to_string(&file).expect("its file");
+        let text = text.replacen("[node]\n", "[node]\non_stop = \"keep\"\n", 1);
+        std::fs::write(&file, text).expect("a file");
+    }
+
     /// Starts every process of a node that was killed.
     pub fn start_node(&self, node: &str) {
         let echo = self.fabric.echo(node);
