@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 use vipfence_types::{Clocks, Epoch, Heartbeat, VipAddress, VipName};
 
-use crate::Event;
+use crate::{Event, Serving, Task};
 
 /// Names one call to the OS or to the disk, so that its outcome finds its way back. The outcome of
 /// a call that was superseded is ignored.
@@ -92,6 +92,32 @@ pub enum Effect {
     PersistHighest {
         /// The epoch.
         epoch: Epoch,
+    },
+    /// Do this around a VIP. Answer with `Ran`, also after an `Abort`.
+    Run {
+        /// The call.
+        call: Call,
+        /// The VIP.
+        vip: VipName,
+        /// The epoch: the fencing token.
+        epoch: Epoch,
+        /// What to do.
+        task: Task,
+        /// How long it may take: then an `Abort` follows.
+        within: Duration,
+    },
+    /// Kill what this call runs, with all that it has started.
+    Abort {
+        /// The call.
+        call: Call,
+    },
+    /// Write to disk, and flush, what is done around a VIP. Precedes the `Run` that it is about;
+    /// calls to the disk are in order, and a `Run` waits for those before it.
+    NoteServing {
+        /// The VIP.
+        vip: VipName,
+        /// None = nothing any more.
+        serving: Option<Serving>,
     },
     /// Tell those who watch.
     Event(Event),

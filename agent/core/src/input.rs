@@ -2,12 +2,14 @@
 
 use core::net::IpAddr;
 use core::time::Duration;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
-use vipfence_types::{Answer, BootId, Clocks, ClusterName, Epoch, NicRecord, NodeId, Refusal};
+use vipfence_types::{
+    Answer, BootId, Clocks, ClusterName, Epoch, NicRecord, NodeId, Refusal, VipName,
+};
 
-use crate::{Call, Spent};
+use crate::{Call, Duties, Serving, Spent};
 
 /// What an agent knows when it starts. It is entitled to nothing.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -34,6 +36,10 @@ pub struct Start {
     pub managed: BTreeSet<IpAddr>,
     /// Those of them that are on the OS already, and what earlier starts have put there.
     pub found: Vec<Found>,
+    /// What is to be done around VIPs on this node.
+    pub duties: BTreeMap<VipName, Duties>,
+    /// What an earlier start has begun around VIPs, from disk.
+    pub serving: BTreeMap<VipName, Serving>,
 }
 
 /// What becomes of the VIPs of a node whose agent is stopped.
@@ -149,6 +155,20 @@ pub enum Input {
     },
     /// Something other than this agent changed an address on the OS, or may have.
     Sighted(Sighting),
+    /// [`Effect::Run`](crate::Effect::Run) has ended.
+    Ran {
+        /// The call.
+        call: Call,
+        /// How; the failure in words for people.
+        outcome: Result<(), String>,
+    },
+    /// The health checks of a VIP on this node, whether or not the node holds it.
+    Checked {
+        /// The VIP.
+        vip: VipName,
+        /// Why it is not well; none = it is.
+        failing: Option<String>,
+    },
     /// How the node is.
     Health {
         /// Whether it reaches Azure's API; none = not tried yet.

@@ -7,6 +7,7 @@
 //! **Architecture Invariant:** nothing here reads a clock, a disk, the network or the kernel, and
 //! nothing here knows how a leader decides. The shell executes effects and decides nothing.
 
+mod duty;
 mod effect;
 mod event;
 mod holder;
@@ -17,6 +18,7 @@ mod record;
 mod spent;
 mod view;
 
+pub use duty::{Duties, Serving, Task};
 pub use effect::{Call, Effect};
 pub use event::{EndCause, Event};
 pub use holder::{Holder, LOOK_EVERY};

@@ -20,7 +20,7 @@ mod runner;
 pub(crate) mod state;
 mod transport;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -109,6 +109,8 @@ impl NodeRunner {
             highest_epoch: parts.remembered.highest_epoch,
             found: parts.driver.found(&config.managed).await?,
             managed: config.managed,
+            duties: BTreeMap::new(),
+            serving: BTreeMap::new(),
         };
         let now = parts.clocks.now();
         let (holder, effects) = Holder::start(now, start);

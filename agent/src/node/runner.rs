@@ -137,6 +137,7 @@ impl Runner {
                     self.ask_disk(DiskCall::Spend { call, vip, addresses, epoch })
                 }
                 Effect::PersistHighest { epoch } => self.ask_disk(DiskCall::See(epoch)),
+                Effect::Run { .. } | Effect::Abort { .. } | Effect::NoteServing { .. } => {}
                 Effect::Event(event) => {
                     journal::write(&event);
                     self.tally.event(&event);

@@ -12,7 +12,7 @@ use vipfence_proto::v1;
 use vipfence_types::{
     Answer, Candidate, DriftPolicy, Epoch, Examined, Finding, Grant, Heartbeat, Mode, NicId,
     NicRecord, NodeHealth, NodeId, Nowhere, QuorumLoss, Release, RequestId, Role, Severity, Term,
-    VipAddress, VipEpoch, VipName, VipReport, VipSpec,
+    VipAddress, VipEpoch, VipFailing, VipName, VipReport, VipSpec,
 };
 
 use super::errors::{invalid, invalid_name};
@@ -144,9 +144,18 @@ pub(super) fn heartbeat(message: v1::BeatRequest) -> Result<Heartbeat, Status> {
     let held = message.held.iter().map(|report| {
         let vip = vip_name("held.vip", &report.vip)?;
         let at = VipEpoch { vip, epoch: Epoch(report.epoch) };
-        Ok(VipReport { at, added: report.added, problem: report.problem.clone() })
+        Ok(VipReport {
+            at,
+            added: report.added,
+            problem: report.problem.clone(),
+            unfit: report.unfit.clone(),
+        })
     });
     let nics = message.nics.iter();
+    let failing = message.failing.iter().map(|failing| {
+        let vip = vip_name("failing.vip", &failing.vip)?;
+        Ok(VipFailing { vip, reason: failing.reason.clone() })
+    });
     Ok(Heartbeat {
         cluster: vipfence_types::ClusterName::new(&message.cluster)
             .map_err(|error| invalid_name("cluster", &error))?,
@@ -166,6 +175,7 @@ pub(super) fn heartbeat(message: v1::BeatRequest) -> Result<Heartbeat, Status> {
             arm_ok: message.arm_ok,
             detail: message.detail,
         },
+        failing: failing.collect::<Result<_, Status>>()?,
         version: message.version,
     })
 }
@@ -215,7 +225,12 @@ pub(super) fn heartbeat_message(beat: &Heartbeat) -> v1::BeatRequest {
         epoch: report.at.epoch.0,
         added: report.added,
         problem: report.problem.clone(),
+        unfit: report.unfit.clone(),
     });
+    let failing = beat
+        .failing
+        .iter()
+        .map(|one| v1::VipFailing { vip: one.vip.to_string(), reason: one.reason.clone() });
     let nics = beat.nics.iter();
     v1::BeatRequest {
         cluster: beat.cluster.to_string(),
@@ -234,6 +249,7 @@ pub(super) fn heartbeat_message(beat: &Heartbeat) -> v1::BeatRequest {
         arm_ok: beat.health.arm_ok,
         detail: beat.health.detail.clone(),
         version: beat.version.clone(),
+        failing: failing.collect(),
     }
 }
 

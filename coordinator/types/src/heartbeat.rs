@@ -36,6 +36,18 @@ pub struct VipReport {
     pub added: bool,
     /// What hinders the node, for people; empty = nothing.
     pub problem: String,
+    /// Why this node does not take the VIP at this epoch although it was granted (a `pre_acquire`
+    /// that failed): another candidate is to have it. Empty = it does.
+    pub unfit: String,
+}
+
+/// A VIP whose service is not well on a node, whether or not the node holds it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VipFailing {
+    /// The VIP.
+    pub vip: VipName,
+    /// Which health check fails and how, for people.
+    pub reason: String,
 }
 
 /// A heartbeat: from an agent to the leader.
@@ -64,6 +76,8 @@ pub struct Heartbeat {
     pub nics: Vec<NicRecord>,
     /// How the node is.
     pub health: NodeHealth,
+    /// The VIPs whose health checks fail here; those that are not mentioned are well, or unchecked.
+    pub failing: Vec<VipFailing>,
     /// The version of the agent.
     pub version: String,
 }

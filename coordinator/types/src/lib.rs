@@ -18,7 +18,9 @@ mod vip;
 
 pub use clocks::Clocks;
 pub use finding::{Examined, Finding, Severity};
-pub use heartbeat::{Answer, Grant, Heartbeat, NodeHealth, Nowhere, Refusal, VipEpoch, VipReport};
+pub use heartbeat::{
+    Answer, Grant, Heartbeat, NodeHealth, Nowhere, Refusal, VipEpoch, VipFailing, VipReport,
+};
 pub use id::{
     BootId, ClusterName, InvalidName, NicId, NicRecord, NodeId, RequestId, VipName, validate_name,
 };

@@ -110,6 +110,8 @@ impl Process {
             spent: host.memory.spent.clone(),
             highest_epoch: host.memory.highest_epoch.max(host.memory.spent.highest()),
             managed: BTreeSet::new(),
+            duties: BTreeMap::new(),
+            serving: BTreeMap::new(),
             found: host.kernel.found(host.now.mono_us),
         };
         host.memory.boots.insert(0, boot.clone());

@@ -15,7 +15,7 @@ use std::net::IpAddr;
 use serde::Serialize;
 use vipfence_types::{
     BootId, Clocks, ClusterName, Epoch, Heartbeat, Mutation, NicRecord, NodeHealth, NodeId,
-    VipEpoch, VipName, VipReport,
+    VipEpoch, VipFailing, VipName, VipReport,
 };
 
 pub(crate) use self::sighted::Meddling;
@@ -62,6 +62,8 @@ pub struct Holder {
     nics: Vec<NicRecord>,
     version: String,
     pub(crate) health: NodeHealth,
+    /// The VIPs whose health checks fail here, and why.
+    failing: BTreeMap<VipName, String>,
     pub(crate) pulse: Pulse,
     pub(crate) records: BTreeMap<VipName, Record>,
     /// What is spent, or may be: a flush that is under way, or failed, may have reached the disk.
@@ -127,6 +129,7 @@ impl Holder {
             durable: start.spent.clone(),
             spent: start.spent,
             health: NodeHealth::default(),
+            failing: BTreeMap::new(),
             records: BTreeMap::new(),
             writing: BTreeMap::new(),
             refused: BTreeSet::new(),
@@ -185,6 +188,8 @@ impl Holder {
             }
             Input::Managed { addresses } => self.managed_are(addresses),
             Input::Sighted(sighting) => self.sighted(now, sighting, &mut effects),
+            Input::Ran { .. } => {}
+            Input::Checked { vip, failing } => self.checked(vip, failing),
             Input::Health { arm_ok, detail } => self.health_is(arm_ok, detail),
             Input::HeartbeatEvery { interval } => self.pulse.every(interval),
             Input::Stop { on_stop, within } => self.begin_stop(now, on_stop, within),
@@ -238,6 +243,18 @@ impl Holder {
         }
     }
 
+    /// A verdict that changed is told at once.
+    fn checked(&mut self, vip: VipName, failing: Option<String>) {
+        let was = self.failing.contains_key(&vip);
+        if was != failing.is_some() {
+            self.pulse.hurry();
+        }
+        match failing {
+            Some(reason) => self.failing.insert(vip, reason),
+            None => self.failing.remove(&vip),
+        };
+    }
+
     fn heartbeat(&self, now: Clocks) -> Heartbeat {
         let mut held = Vec::new();
         let mut released = Vec::new();
@@ -247,6 +264,7 @@ impl Holder {
                     at: at(vip, holding.epoch),
                     added: holding.is_added(now),
                     problem: holding.kernel.problem.clone(),
+                    unfit: String::new(),
                 }),
                 Record::Dropping(dropping) => {
                     // Not held any more, but it hinders whoever waits for the confirmation.
@@ -255,6 +273,7 @@ impl Holder {
                             at: at(vip, epoch),
                             added: false,
                             problem: dropping.problem.clone(),
+                            unfit: String::new(),
                         });
                     }
                 }
@@ -274,6 +293,11 @@ impl Holder {
             highest_epoch: self.highest_epoch,
             nics: self.nics.clone(),
             health: NodeHealth { stopping: self.moves_away(), ..self.health.clone() },
+            failing: self
+                .failing
+                .iter()
+                .map(|(vip, reason)| VipFailing { vip: vip.clone(), reason: reason.clone() })
+                .collect(),
             version: self.version.clone(),
         }
     }

@@ -125,6 +125,7 @@ impl Stand {
             highest_epoch: Epoch(0),
             nics: vec![],
             health: NodeHealth::default(),
+            failing: vec![],
             version: String::new(),
         }
     }
@@ -347,7 +348,8 @@ fn a_release_is_confirmed_only_for_its_epoch_and_by_the_present_boot() {
 fn an_older_heartbeat_never_replaces_what_a_later_one_said() {
     let mut stand = Stand::granted();
     let early = stand.heartbeat("a1");
-    let added = VipReport { at: epoch(1), added: true, problem: String::new() };
+    let added =
+        VipReport { at: epoch(1), added: true, problem: String::new(), unfit: String::new() };
     let late = Heartbeat { held: vec![added], ..stand.heartbeat("a1") };
     stand.hear(10, &late).expect("heard");
     stand.hear(20, &early).expect("heard");

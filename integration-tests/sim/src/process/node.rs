@@ -68,6 +68,9 @@ impl Process {
                 agent::Effect::PersistHighest { epoch } => {
                     self.ask_disk(DiskCall::See(epoch), host, out);
                 }
+                agent::Effect::Run { .. }
+                | agent::Effect::Abort { .. }
+                | agent::Effect::NoteServing { .. } => {}
                 agent::Effect::Event(event) => out.facts.push(Fact::Agent(event)),
                 agent::Effect::Stopped => {
                     self.stopped = true;

@@ -2,7 +2,7 @@
 
 use core::net::IpAddr;
 use core::time::Duration;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use vipfence_types::{
     Answer, BootId, Clocks, ClusterName, Epoch, Grant, Heartbeat, NicId, NicRecord, NodeId,
@@ -68,6 +68,8 @@ pub(super) fn start() -> Start {
         spent: Spent::default(),
         highest_epoch: Epoch(0),
         managed: BTreeSet::new(),
+        duties: BTreeMap::new(),
+        serving: BTreeMap::new(),
         found: Vec::<Found>::new(),
     }
 }

@@ -167,7 +167,12 @@ impl World {
                 }
                 Effect::Drop { .. } | Effect::Sweep { .. } => self.kernel_calls.push_back(effect),
                 Effect::PersistSpent { .. } => self.disk_calls.push_back(effect),
-                Effect::PersistHighest { .. } | Effect::Event(_) | Effect::Stopped => {}
+                Effect::PersistHighest { .. }
+                | Effect::Run { .. }
+                | Effect::Abort { .. }
+                | Effect::NoteServing { .. }
+                | Effect::Event(_)
+                | Effect::Stopped => {}
             }
         }
     }

@@ -72,6 +72,7 @@ fn beat(id: u64, from: &str) -> Input {
             id: super::bench::nic_of(from),
         }],
         health: vipfence_types::NodeHealth::default(),
+        failing: vec![],
         version: String::new(),
     };
     Input::Beat { id: BeatId(id), heartbeat }

@@ -85,6 +85,7 @@ impl Agent {
             at: VipEpoch { vip: vip.clone(), epoch: *epoch },
             added: true,
             problem: String::new(),
+            unfit: String::new(),
         });
         let highest = self.spent.values().max().copied().unwrap_or_default();
         let nic = NicRecord { name: "eth0".into(), id: nic_of(name.as_str()) };
@@ -104,6 +105,7 @@ impl Agent {
                 arm_ok: Some(true),
                 detail: String::new(),
             },
+            failing: vec![],
             version: "test".into(),
         }
     }
