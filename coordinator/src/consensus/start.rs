@@ -142,9 +142,7 @@ async fn claim(
 /// beats; its RPC time-out is one heartbeat.
 fn raft_config(config: &ConsensusConfig, roster: &Roster) -> Result<Config, StartError> {
     let timing = &config.timing;
-    // It stands for election once the old leader's lease is over and its own time-out after that,
-    // each as long as this value: together they are what the profile says.
-    let election = roster.election_value_ms(&config.node, timing) / 2;
+    let election = timing.handed_to_openraft_ms(roster.election_value_ms(&config.node, timing));
     let limits = config.snapshot;
     Config {
         cluster_name: config.cluster.to_string(),
