@@ -6,7 +6,7 @@ use core::time::Duration;
 use std::collections::BTreeSet;
 
 use serde::Serialize;
-use vipfence_types::{Clocks, Epoch, Heartbeat, VipAddress, VipName};
+use vipfence_types::{Clocks, Epoch, Heartbeat, Probe, VipAddress, VipName};
 
 use crate::{Event, Serving, Task};
 
@@ -53,6 +53,8 @@ pub enum Effect {
         computed_at: Clocks,
         /// Do not start later than so long after `computed_at` (longest of all clocks).
         start_within: Duration,
+        /// The load balancer's probe to answer under the same lifetime.
+        probe: Option<Probe>,
     },
     /// Take the addresses off the OS and read back that they are gone. Answer with `Dropped` or
     /// `DropFailed`.

@@ -5,7 +5,7 @@ use core::time::Duration;
 use std::collections::BTreeSet;
 
 use serde::Serialize;
-use vipfence_types::{Clocks, Epoch, KERNEL_LIFETIME_CAP, Mutation, VipAddress};
+use vipfence_types::{Clocks, Epoch, KERNEL_LIFETIME_CAP, Mutation, Probe, VipAddress};
 
 use crate::lease::{Lease, Timer};
 use crate::{Call, Found};
@@ -38,6 +38,8 @@ pub(crate) struct Holding {
     pub(crate) epoch: Epoch,
     pub(crate) addresses: Vec<VipAddress>,
     pub(crate) lease: Lease,
+    /// The load balancer's probe that this node answers meanwhile.
+    pub(crate) probe: Option<Probe>,
     pub(crate) kernel: Kernel,
 }
 
@@ -127,8 +129,13 @@ pub(crate) fn bare(addresses: &[VipAddress]) -> Vec<IpAddr> {
 }
 
 impl Holding {
-    pub(crate) fn new(epoch: Epoch, addresses: Vec<VipAddress>, lease: Lease) -> Self {
-        Self { epoch, addresses, lease, kernel: Kernel::default() }
+    pub(crate) fn new(
+        epoch: Epoch,
+        addresses: Vec<VipAddress>,
+        lease: Lease,
+        probe: Option<Probe>,
+    ) -> Self {
+        Self { epoch, addresses, lease, probe, kernel: Kernel::default() }
     }
 
     /// Whether the address is in the kernel under this epoch, as far as was read back.

@@ -274,6 +274,13 @@ pub(crate) struct CreateArgs {
     /// What is done where somebody else changed in Azure where the VIP is
     #[arg(long, value_enum, default_value_t = DriftArg::Repair)]
     pub(crate) drift: DriftArg,
+    /// The address is the frontend of an Azure load balancer: no ipConfiguration moves, the holder
+    /// alone answers the health probe on this port of its own
+    #[arg(long, value_name = "tcp:PORT|http:PORT", value_parser = parse::probe)]
+    pub(crate) probe: Option<parse::ProbeArg>,
+    /// What the holder says to the health probe [default: nothing]
+    #[arg(long, value_name = "TEXT", requires = "probe")]
+    pub(crate) probe_reply: Option<String>,
     /// Where to place it first [default: the best eligible candidate]
     #[arg(long, value_name = "NODE", conflicts_with = "disabled")]
     pub(crate) to: Option<String>,

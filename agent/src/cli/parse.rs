@@ -2,6 +2,7 @@
 
 use std::{net::IpAddr, time::Duration};
 
+use vipfence_types::ProbeProtocol;
 #[cfg(feature = "dev")]
 use vipfence_types::Profile;
 
@@ -29,6 +30,29 @@ pub(crate) struct CandidateArg {
     pub(crate) node: String,
     /// Greater is preferred.
     pub(crate) priority: u32,
+}
+
+/// `tcp:63001`, `http:63001`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ProbeArg {
+    /// What is spoken.
+    pub(crate) protocol: ProbeProtocol,
+    /// The port.
+    pub(crate) port: u16,
+}
+
+/// Reads a load balancer's probe.
+pub(crate) fn probe(text: &str) -> Result<ProbeArg, String> {
+    let (protocol, port) = text.split_once(':').unwrap_or(("", text));
+    let protocol = match protocol {
+        "tcp" => ProbeProtocol::Tcp,
+        "http" => ProbeProtocol::Http,
+        _ => return Err(format!("write what the probe speaks and its port: tcp:{port}")),
+    };
+    match port.parse() {
+        Ok(port) if port > 0 => Ok(ProbeArg { protocol, port }),
+        _ => Err(format!("\"{port}\" is not a port: write a number from 1 to 65535")),
+    }
 }
 
 /// Reads `1s`, `200ms`, `1m30s`, `1.5h`.

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use vipfence_proto::v1::{
     self, CreateVipRequest, DeleteVipRequest, DisableVipRequest, DriftPolicy, EnableVipRequest,
-    GetVipRequest, ListVipsRequest, ListVipsResponse, Move, QuorumLossPolicy, ReleasePolicy, Vip,
-    VipMode, vip_service_client::VipServiceClient,
+    GetVipRequest, ListVipsRequest, ListVipsResponse, Move, ProbeProtocol, QuorumLossPolicy,
+    ReleasePolicy, Vip, VipMode, vip_service_client::VipServiceClient,
 };
 
 use super::{
@@ -81,9 +81,20 @@ fn spec(args: &CreateArgs) -> v1::VipSpec {
         DriftArg::Repair => DriftPolicy::Repair,
         DriftArg::Report => DriftPolicy::Report,
     };
+    let probe = args.probe.map(|given| v1::Probe {
+        port: given.port.into(),
+        protocol: match given.protocol {
+            vipfence_types::ProbeProtocol::Tcp => ProbeProtocol::Tcp,
+            vipfence_types::ProbeProtocol::Http => ProbeProtocol::Http,
+        }
+        .into(),
+        reply: args.probe_reply.clone().unwrap_or_default(),
+    });
+    let mode = if probe.is_some() { VipMode::LoadBalancer } else { VipMode::IpConfig };
     v1::VipSpec {
         addresses: addresses.collect(),
-        mode: VipMode::IpConfig.into(),
+        mode: mode.into(),
+        probe,
         candidates: candidates.collect(),
         release: release.into(),
         // `parse::duration` takes no more than a day, which always fits.
@@ -192,6 +203,7 @@ fn render(vip: &Vip) -> String {
     };
     line("name", &vip.name);
     line("addresses", &words::addresses(vip));
+    line("mode", &mode(&spec));
     line("enabled", if vip.enabled { "yes" } else { "no" });
     line("phase", &words::phase(vip.phase));
     line("holder", &vip.holder);
@@ -214,6 +226,15 @@ fn render(vip: &Vip) -> String {
     line("on drift", &words::drift(spec.drift));
     line("revision", &vip.revision.to_string());
     text.trim_end().to_owned()
+}
+
+/// `load balancer (the holder answers tcp 63001)`
+fn mode(spec: &v1::VipSpec) -> String {
+    let mode = words::mode(spec.mode);
+    spec.probe.as_ref().map_or(mode.clone(), |probe| {
+        let protocol = words::probe_protocol(probe.protocol);
+        format!("{mode} (the holder answers {protocol} {})", probe.port)
+    })
 }
 
 /// `NIC n1-nic lacks 10.5.0.110, since 12:00:00`

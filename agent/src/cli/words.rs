@@ -52,6 +52,10 @@ words! {
     node_state, NodeState, "NODE_STATE_";
     /// `attach`
     azure_operation, AzureOperationKind, "AZURE_OPERATION_KIND_";
+    /// `load balancer`
+    mode, VipMode, "VIP_MODE_";
+    /// `tcp`
+    probe_protocol, ProbeProtocol, "PROBE_PROTOCOL_";
     /// `late`
     release, ReleasePolicy, "RELEASE_POLICY_";
     /// `hold`

@@ -121,9 +121,10 @@ impl Runner {
                     lifetime,
                     computed_at,
                     start_within,
+                    probe,
                 } => self.ask_os(OsCall::Add(AddCall {
                     call,
-                    addition: Addition { vip, epoch, addresses, lifetime },
+                    addition: Addition { vip, epoch, addresses, lifetime, probe },
                     computed_at,
                     start_within,
                 })),

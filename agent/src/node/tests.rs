@@ -62,6 +62,7 @@ impl BeatTransport for Leader {
                         lease_ttl_ms: 2_500,
                         addresses: vec![VipAddress::host(address())],
                         hold_without_quorum: false,
+                        probe: None,
                     };
                     Ok(answer(vec![grant], vec![]))
                 }
@@ -348,6 +349,7 @@ async fn an_add_that_waited_too_long_is_not_begun() {
                 epoch: Epoch(7),
                 addresses: vec![VipAddress::host(address())],
                 lifetime: Duration::from_secs(3),
+                probe: None,
             },
             computed_at: now,
             start_within: Duration::from_millis(100),

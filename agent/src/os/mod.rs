@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use vipfence_agent_core::{Found, Sighting};
-use vipfence_types::{Epoch, VipAddress, VipName};
+use vipfence_types::{Epoch, Probe, VipAddress, VipName};
 
 /// A call to the OS failed: the addresses may or may not be there.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +40,8 @@ pub(crate) struct Addition {
     pub(crate) addresses: Vec<VipAddress>,
     /// The valid lifetime of all of them: whole seconds, from the moment of the call.
     pub(crate) lifetime: Duration,
+    /// The load balancer's probe that is answered for as long.
+    pub(crate) probe: Option<Probe>,
 }
 
 /// Which interface belongs to a NIC of this node.

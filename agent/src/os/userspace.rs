@@ -161,11 +161,18 @@ fn json(status: StatusCode, body: &impl Serialize) -> Response {
     }
 }
 
+/// A responder of this process could be stopped with its port open.
+const NO_GATE: &str = "the driver \"userspace\" has no kernel that closes a load balancer's probe port \
+                       when the lease ends: write `driver = \"linux\"` in the section [os]";
+
 impl AddressDriver for Userspace {
     fn add(&self, additions: Vec<Addition>) -> BoxFuture<'_, Vec<Result<(), OsError>>> {
         Box::pin(async move {
             let mut table = self.table();
             let mut add = |addition: Addition| {
+                if addition.probe.is_some() {
+                    return Err(OsError { problem: NO_GATE.to_owned() });
+                }
                 for one in &addition.addresses {
                     let entry = Entry {
                         vip: addition.vip.clone(),

@@ -11,8 +11,8 @@ use vipfence_coordinator_core::{
 use vipfence_proto::v1;
 use vipfence_types::{
     Answer, Candidate, DriftPolicy, Epoch, Examined, Finding, Grant, Heartbeat, Mode, NicId,
-    NicRecord, NodeHealth, NodeId, Nowhere, QuorumLoss, Release, RequestId, Role, Severity, Term,
-    VipAddress, VipEpoch, VipFailing, VipName, VipReport, VipSpec,
+    NicRecord, NodeHealth, NodeId, Nowhere, Probe, ProbeProtocol, QuorumLoss, Release, RequestId,
+    Role, Severity, Term, VipAddress, VipEpoch, VipFailing, VipName, VipReport, VipSpec,
 };
 
 use super::errors::{invalid, invalid_name};
@@ -88,7 +88,9 @@ pub(super) fn spec(message: Option<&v1::VipSpec>) -> Result<VipSpec, Status> {
         mode: match message.mode() {
             v1::VipMode::Unspecified if message.mode != 0 => return Err(unknown("spec.mode")),
             v1::VipMode::Unspecified | v1::VipMode::IpConfig => Mode::IpConfig,
+            v1::VipMode::LoadBalancer => Mode::LoadBalancer,
         },
+        probe: message.probe.as_ref().map(probe).transpose()?,
         candidates,
         release: match message.release() {
             v1::ReleasePolicy::Unspecified if message.release != 0 => {
@@ -115,6 +117,29 @@ pub(super) fn spec(message: Option<&v1::VipSpec>) -> Result<VipSpec, Status> {
             v1::DriftPolicy::Report => DriftPolicy::Report,
         },
     })
+}
+
+fn probe(message: &v1::Probe) -> Result<Probe, Status> {
+    let invalid = |field: &str, problem: String| invalid("INVALID_SPEC", field, problem);
+    let port = u16::try_from(message.port)
+        .map_err(|_| invalid("spec.probe.port", format!("{} is not 1 to 65535", message.port)))?;
+    let protocol = match message.protocol() {
+        v1::ProbeProtocol::Unspecified if message.protocol != 0 => {
+            let problem = "this version does not know it".to_owned();
+            return Err(invalid("spec.probe.protocol", problem));
+        }
+        v1::ProbeProtocol::Unspecified | v1::ProbeProtocol::Tcp => ProbeProtocol::Tcp,
+        v1::ProbeProtocol::Http => ProbeProtocol::Http,
+    };
+    Ok(Probe { port, protocol, reply: message.reply.clone() })
+}
+
+fn probe_message(probe: &Probe) -> v1::Probe {
+    let protocol = match probe.protocol {
+        ProbeProtocol::Tcp => v1::ProbeProtocol::Tcp,
+        ProbeProtocol::Http => v1::ProbeProtocol::Http,
+    };
+    v1::Probe { port: probe.port.into(), protocol: protocol.into(), reply: probe.reply.clone() }
 }
 
 fn address(field: &str, entry: &v1::VipAddress) -> Result<VipAddress, Status> {
@@ -194,6 +219,12 @@ pub(super) fn answer(message: v1::BeatResponse) -> Result<Answer, String> {
             lease_ttl_ms: grant.lease_ttl_ms,
             addresses: addresses.collect::<Result<_, String>>()?,
             hold_without_quorum: grant.hold_without_quorum,
+            probe: grant
+                .probe
+                .as_ref()
+                .map(probe)
+                .transpose()
+                .map_err(|status| status.message().to_owned())?,
         })
     });
     Ok(Answer {
@@ -260,6 +291,7 @@ pub(super) fn answer_message(answer: Answer) -> v1::BeatResponse {
         lease_ttl_ms: grant.lease_ttl_ms,
         addresses: grant.addresses.iter().map(address_message).collect(),
         hold_without_quorum: grant.hold_without_quorum,
+        probe: grant.probe.as_ref().map(probe_message),
     });
     let releasing = answer.releasing.iter();
     v1::BeatResponse {
@@ -287,6 +319,8 @@ fn address_message(entry: &VipAddress) -> v1::VipAddress {
 
 pub(super) fn vip_message(state: &Registry, record: &VipRecord) -> v1::Vip {
     let open = state.open_move(&record.name);
+    // Where a load balancer sends traffic is not ours to say.
+    let attached_to = record.azure.attached_to().filter(|_| !record.spec.on_nics().is_empty());
     v1::Vip {
         name: record.name.to_string(),
         spec: Some(spec_message(&record.spec)),
@@ -294,7 +328,7 @@ pub(super) fn vip_message(state: &Registry, record: &VipRecord) -> v1::Vip {
         phase: phase_message(record.shown_phase()).into(),
         holder: record.holder().map_or(String::new(), ToString::to_string),
         epoch: record.epoch().0,
-        attached_to: record.azure.attached_to().map_or(String::new(), ToString::to_string),
+        attached_to: attached_to.map_or(String::new(), ToString::to_string),
         revision: record.revision.0,
         current_move: open.map(|open| move_message(open)),
         blocked_reason: open.map_or(String::new(), |open| open.blocked_reason.clone()),
@@ -314,8 +348,10 @@ pub(super) fn spec_message(spec: &VipSpec) -> v1::VipSpec {
         addresses: spec.addresses.iter().map(address_message).collect(),
         mode: match spec.mode {
             Mode::IpConfig => v1::VipMode::IpConfig,
+            Mode::LoadBalancer => v1::VipMode::LoadBalancer,
         }
         .into(),
+        probe: spec.probe.as_ref().map(probe_message),
         candidates: candidates.collect(),
         release: match spec.release {
             Release::Late => v1::ReleasePolicy::Late,

@@ -23,8 +23,15 @@ fn spec() -> v1::VipSpec {
         addresses: vec![address("10.5.0.110"), address("fd00::110")],
         candidates: vec![v1::Candidate { node: "n1".into(), priority: 10 }],
         release_timeout: Some(prost_types::Duration { seconds: 10, nanos: 5_000_000 }),
+        mode: v1::VipMode::LoadBalancer.into(),
+        probe: Some(probe()),
         ..v1::VipSpec::default()
     }
+}
+
+fn probe() -> v1::Probe {
+    let protocol = v1::ProbeProtocol::Http.into();
+    v1::Probe { port: 63_001, protocol, reply: "up".into() }
 }
 
 fn create() -> v1::CreateVipRequest {
@@ -70,6 +77,7 @@ fn beaten() -> v1::BeatResponse {
         lease_ttl_ms: 4_000,
         addresses: spec().addresses,
         hold_without_quorum: false,
+        probe: Some(probe()),
     };
     let releasing = vec![v1::VipAtEpoch { vip: "demo".into(), epoch: 7 }];
     let nowhere = vec![v1::VipNowhere { vip: "demo".into(), reason: "x".into() }];
@@ -99,10 +107,25 @@ fn specs() -> BoxedStrategy<v1::VipSpec> {
         prop::collection::vec(candidate, 0..3),
         prop::option::of(timeout),
         any::<(i32, i32, i32)>(),
+        prop::option::of((any::<u32>(), any::<i32>(), "[ -~]{0,300}")),
     );
-    let odd = parts.prop_map(|(addresses, candidates, release_timeout, (mode, release, loss))| {
-        let (mode, release, on_quorum_loss, drift) = (mode % 3, release % 4, loss % 4, loss % 5);
-        v1::VipSpec { addresses, candidates, release_timeout, mode, release, on_quorum_loss, drift }
+    let odd = parts.prop_map(|(addresses, candidates, release_timeout, numbers, probe)| {
+        let (mode, release, loss) = numbers;
+        let (mode, release, on_quorum_loss, drift) = (mode % 4, release % 4, loss % 4, loss % 5);
+        let probe = probe.map(|(port, protocol, reply)| {
+            let (port, protocol) = (port % 70_000, protocol % 4);
+            v1::Probe { port, protocol, reply }
+        });
+        v1::VipSpec {
+            addresses,
+            candidates,
+            release_timeout,
+            mode,
+            release,
+            on_quorum_loss,
+            drift,
+            probe,
+        }
     });
     prop_oneof![1 => odd, 1 => messages(spec())].boxed()
 }

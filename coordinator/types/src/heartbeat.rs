@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{BootId, ClusterName, Epoch, NicRecord, NodeId, Term, VipAddress, VipName};
+use crate::{BootId, ClusterName, Epoch, NicRecord, NodeId, Probe, Term, VipAddress, VipName};
 
 /// A VIP at an epoch.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -94,6 +94,8 @@ pub struct Grant {
     pub addresses: Vec<VipAddress>,
     /// Keep serving without a quorum (`on_quorum_loss = hold`).
     pub hold_without_quorum: bool,
+    /// The load balancer's health probe that only the holder answers.
+    pub probe: Option<Probe>,
 }
 
 /// Why a heartbeat was not taken.

@@ -31,5 +31,6 @@ pub use timing::{
     CLOCK_RATIO, KERNEL_LIFETIME_CAP, KERNEL_SLACK, Profile, Timing, TimingError, lease_wait,
 };
 pub use vip::{
-    Candidate, DriftPolicy, InvalidSpec, Mode, QuorumLoss, Release, Role, VipAddress, VipSpec,
+    Candidate, DriftPolicy, InvalidSpec, Mode, Probe, ProbeProtocol, QuorumLoss, Release, Role,
+    VipAddress, VipSpec,
 };

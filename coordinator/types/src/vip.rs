@@ -47,6 +47,31 @@ pub enum Mode {
     /// A secondary ipConfiguration that moves from NIC to NIC.
     #[default]
     IpConfig,
+    /// A load balancer that stays as it is: the holder alone answers its health probe. No NIC is
+    /// written.
+    LoadBalancer,
+}
+
+/// What a load balancer's health probe speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProbeProtocol {
+    /// A connection that is accepted is an answer.
+    #[default]
+    Tcp,
+    /// `200 OK` is an answer, whatever path is asked for.
+    Http,
+}
+
+/// How the holder answers a load balancer's health probe. Everybody else refuses the connection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probe {
+    /// The port, on every address of the node.
+    pub port: u16,
+    /// What is spoken.
+    pub protocol: ProbeProtocol,
+    /// Text to answer with; may be empty.
+    pub reply: String,
 }
 
 /// When the old holder of a planned move lets go.
@@ -129,6 +154,9 @@ pub struct VipSpec {
     /// What is done about drift in Azure.
     #[serde(default)]
     pub drift: DriftPolicy,
+    /// How a load balancer's health probe is answered; only with [`Mode::LoadBalancer`].
+    #[serde(default)]
+    pub probe: Option<Probe>,
 }
 
 /// Why a VIP definition was not accepted: the field at fault and what to do.
@@ -146,6 +174,8 @@ impl VipSpec {
     pub const MAX_ADDRESSES: usize = 16;
     /// The most candidates of one VIP.
     pub const MAX_CANDIDATES: usize = 32;
+    /// The longest answer to a probe, in bytes.
+    pub const MAX_REPLY: usize = 256;
 
     /// A VIP with one host address and the default policies.
     #[must_use]
@@ -158,6 +188,16 @@ impl VipSpec {
             release_timeout_ms: 10_000,
             on_quorum_loss: QuorumLoss::default(),
             drift: DriftPolicy::default(),
+            probe: None,
+        }
+    }
+
+    /// The addresses that stand on NICs in Azure. A load balancer's frontend stands on none.
+    #[must_use]
+    pub fn on_nics(&self) -> &[VipAddress] {
+        match self.mode {
+            Mode::IpConfig => &self.addresses,
+            Mode::LoadBalancer => &[],
         }
     }
 
@@ -201,7 +241,24 @@ impl VipSpec {
             let problem = format!("{} ms is not 1 ms to 1 h", self.release_timeout_ms);
             return fail("release_timeout".into(), problem);
         }
-        Ok(())
+        self.check_probe().map_err(|(field, problem)| InvalidSpec { field: field.into(), problem })
+    }
+
+    fn check_probe(&self) -> Result<(), (&'static str, String)> {
+        let missing = "the mode LOAD_BALANCER needs the port of the load balancer's health probe";
+        let needless = "only a VIP of the mode LOAD_BALANCER answers a probe; leave it out";
+        match (self.mode, &self.probe) {
+            (Mode::IpConfig, None) => Ok(()),
+            (Mode::IpConfig, Some(_)) => Err(("probe", needless.into())),
+            (Mode::LoadBalancer, None) => Err(("probe", missing.into())),
+            (Mode::LoadBalancer, Some(probe)) if probe.port == 0 => {
+                Err(("probe.port", "a port is a number from 1 to 65535".into()))
+            }
+            (Mode::LoadBalancer, Some(probe)) if probe.reply.len() > Self::MAX_REPLY => {
+                Err(("probe.reply", format!("it is longer than {} bytes", Self::MAX_REPLY)))
+            }
+            (Mode::LoadBalancer, Some(_)) => Ok(()),
+        }
     }
 
     /// Whether a node may hold this VIP as far as the definition says.
@@ -245,5 +302,20 @@ mod tests {
         assert_eq!(elsewhere.check().map_err(|e| e.field), Err("addresses[0].nic".to_owned()));
         let patient = VipSpec { release_timeout_ms: 0, ..good };
         assert_eq!(patient.check().map_err(|e| e.field), Err("release_timeout".to_owned()));
+    }
+
+    #[test]
+    fn only_a_load_balancers_vip_has_a_probe_and_it_needs_one() {
+        let probe = |port| Some(Probe { port, protocol: ProbeProtocol::Tcp, reply: String::new() });
+        let of = |mode, probe| {
+            let spec = VipSpec { mode, probe, ..VipSpec::host(IpAddr::from([10, 5, 0, 110])) };
+            spec.check().map_err(|error| error.field)
+        };
+        assert_eq!(of(Mode::LoadBalancer, probe(63_001)), Ok(()));
+        assert_eq!(of(Mode::LoadBalancer, None), Err("probe".to_owned()));
+        assert_eq!(of(Mode::LoadBalancer, probe(0)), Err("probe.port".to_owned()));
+        assert_eq!(of(Mode::IpConfig, probe(63_001)), Err("probe".to_owned()));
+        let long = Probe { reply: "x".repeat(257), ..probe(63_001).expect("one") };
+        assert_eq!(of(Mode::LoadBalancer, Some(long)), Err("probe.reply".to_owned()));
     }
 }

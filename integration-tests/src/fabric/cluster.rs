@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 use vipfence_proto::v1::{Consistency, GetStatusResponse, NodeRole, NodeState, Phase, Vip};
 
-use super::{AddressObserver, Fabric, Fault, History, KeptConnection, Pinger, VIPS};
+use super::{AddressObserver, Fabric, Fault, History, KeptConnection, LoadBalancer, Pinger, VIPS};
 use crate::{Api, Binaries, Cli, CliAnswer, GROUP, Process, wait_until};
 
 const VIP: &str = "demo";
@@ -29,12 +29,14 @@ pub struct ClusterOptions {
     pub operation: Duration,
     /// The timers.
     pub profile: &'static str,
+    /// The VIP is behind a load balancer with a health probe of this port.
+    pub probe_port: Option<u16>,
 }
 
 impl Default for ClusterOptions {
     fn default() -> Self {
         let operation = Duration::from_secs(2);
-        Self { nodes: &["n1", "n2", "n3"], operation, profile: "fast" }
+        Self { nodes: &["n1", "n2", "n3"], operation, profile: "fast", probe_port: None }
     }
 }
 
@@ -54,6 +56,7 @@ pub struct FabricCluster {
     machines: Mutex<BTreeMap<String, Machine>>,
     /// From before the first address to the end.
     observer: Option<AddressObserver>,
+    balancer: Option<LoadBalancer>,
     folder: TempDir,
 }
 
@@ -67,7 +70,8 @@ impl FabricCluster {
         let fabric = Fabric::start(options.nodes, options.operation);
         let folder = TempDir::new().expect("a folder");
         let observer = Some(fabric.observer());
-        let cluster = Self { fabric, machines: Mutex::default(), observer, folder };
+        let balancer = options.probe_port.map(|port| fabric.balance(VIPS[0], port));
+        let cluster = Self { fabric, machines: Mutex::default(), observer, balancer, folder };
         for node in options.nodes {
             let text = cluster.config(node, options.profile);
             std::fs::write(cluster.folder.path().join(format!("{node}.toml")), text)
@@ -83,7 +87,11 @@ impl FabricCluster {
             });
             if told { Ok(()) } else { Err(format!("{:?}", status.nodes)) }
         });
-        let made = cluster.command(&["vip", "create", VIP, "--address", &VIPS[0].to_string()]);
+        let address = VIPS[0].to_string();
+        let probe = options.probe_port.map(|port| format!("--probe=tcp:{port}"));
+        let words = ["vip", "create", VIP, "--address", &address].into_iter();
+        let words: Vec<&str> = words.chain(probe.as_deref()).collect();
+        let made = cluster.command(&words);
         assert_eq!(made.exit, 0, "{}", made.output);
         cluster.settled();
         cluster
@@ -394,7 +402,8 @@ impl FabricCluster {
     #[must_use]
     pub fn pinger(&self) -> Pinger {
         let pinger = self.fabric.pinger(self.vip_address());
-        pinger.answer(Instant::now(), Duration::from_secs(5), |_| true);
+        // A load balancer may have to notice first who holds it.
+        pinger.answer(Instant::now(), Duration::from_secs(15), |_| true);
         pinger
     }
 

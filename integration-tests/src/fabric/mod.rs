@@ -12,6 +12,7 @@
 //! Not here: IPv6, packets that are delayed (this kernel has no netem; [`Fault::Slow`] keeps bytes), a
 //! second NIC, VMs that pause.
 
+mod balancer;
 mod chaos;
 mod cluster;
 mod connection;
@@ -34,6 +35,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+pub use balancer::{LoadBalancer, ProbeWatch};
 pub use chaos::{Turmoil, stir};
 pub use cluster::{ClusterOptions, FabricCluster};
 pub use connection::{Kept, KeptConnection};
@@ -145,6 +147,12 @@ impl Fabric {
         Pinger::start(self.client(), vip)
     }
 
+    /// The same from a node.
+    #[must_use]
+    pub fn pinger_of(&self, node: &str, vip: Ipv4Addr) -> Pinger {
+        Pinger::start(self.namespace(node), vip)
+    }
+
     /// A TCP connection of the client.
     ///
     /// # Panics
@@ -152,6 +160,18 @@ impl Fabric {
     #[must_use]
     pub fn connect(&self, vip: Ipv4Addr) -> KeptConnection {
         KeptConnection::open(self.client(), vip)
+    }
+
+    /// A load balancer in front of all nodes.
+    #[must_use]
+    pub fn balance(&self, frontend: Ipv4Addr, probe_port: u16) -> LoadBalancer {
+        LoadBalancer::start(&self.network, frontend, probe_port)
+    }
+
+    /// Somebody who asks all nodes whether they answer the probe.
+    #[must_use]
+    pub fn watch_probes(&self, port: u16) -> ProbeWatch {
+        ProbeWatch::start(&self.network, port)
     }
 
     /// Somebody who watches all kernels.

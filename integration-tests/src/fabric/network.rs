@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::write;
 use std::net::Ipv4Addr;
+use std::sync::{Mutex, PoisonError};
 
 use super::faults::Fault;
 use super::namespace::Namespace;
@@ -31,6 +32,8 @@ const GATEWAY: &str = "10.5.0.1";
 const GATEWAY_MAC: &str = "12:34:56:78:9a:bc";
 /// The client's name and address: in another subnet of the virtual network.
 pub(super) const CLIENT: &str = "client";
+/// Where health probes come from, in all of Azure.
+pub(super) const PROBE_SOURCE: Ipv4Addr = Ipv4Addr::new(168, 63, 129, 16);
 const CLIENT_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 5, 1, 4);
 /// Addresses that a test may make a VIP of.
 pub const VIPS: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 5, 0, 110), Ipv4Addr::new(10, 5, 0, 111)];
@@ -51,6 +54,16 @@ pub(super) struct Network {
     pub(super) nodes: Vec<Host>,
     pub(super) client: Host,
     slow: SlowLink,
+    routes: Mutex<Routes>,
+}
+
+/// Where packets for VIPs go.
+#[derive(Debug, Default)]
+struct Routes {
+    /// By ipConfigurations.
+    attached: BTreeMap<Ipv4Addr, String>,
+    /// By a load balancer.
+    balanced: BTreeMap<Ipv4Addr, String>,
 }
 
 impl Host {
@@ -122,13 +135,14 @@ impl Network {
         write("/proc/sys/net/ipv4/ip_forward", "1").expect("root of the namespace may");
         let own = format!(
             "link set lo up\naddress add {ARM_HOST}/32 dev lo\naddress add {GATEWAY}/32 dev lo\n\
+             address add {PROBE_SOURCE}/32 dev lo\n\
              route add blackhole 10.5.0.0/16\n"
         );
         run("ip", &["-batch", "-"], &own);
         for host in nodes.iter().chain([&client]) {
             host.plug_in();
         }
-        let network = Self { nodes, client, slow: SlowLink::start() };
+        let network = Self { nodes, client, slow: SlowLink::start(), routes: Mutex::default() };
         run("nft", &["-f", "-"], &network.rules());
         network
     }
@@ -183,10 +197,25 @@ impl Network {
         )
     }
 
-    /// From now on each address is at the node that is named for it, and no other address anywhere.
+    /// From now on each address is at the node that is named for it, and no other address anywhere, but
+    /// for those of load balancers.
     pub(super) fn attach(&self, attached: &BTreeMap<Ipv4Addr, String>) {
+        self.reroute(|routes| routes.attached.clone_from(attached));
+    }
+
+    /// From now on a load balancer sends what comes for its frontend to this node, or to nobody.
+    pub(super) fn balance(&self, frontend: Ipv4Addr, node: Option<&str>) {
+        self.reroute(|routes| match node {
+            Some(node) => drop(routes.balanced.insert(frontend, node.to_owned())),
+            None => drop(routes.balanced.remove(&frontend)),
+        });
+    }
+
+    fn reroute(&self, change: impl FnOnce(&mut Routes)) {
+        let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut routes);
         let mut lines = "flush map ip azure attached\nflush set ip azure lent\n".to_owned();
-        for (address, node) in attached {
+        for (address, node) in routes.attached.iter().chain(&routes.balanced) {
             let mark = self.node(node).number;
             let _ = writeln!(lines, "add element ip azure attached {{ {address} : {mark} }}");
             let _ = writeln!(lines, "add element ip azure lent {{ \"{node}\" . {address} }}");

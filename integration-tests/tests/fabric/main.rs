@@ -11,6 +11,7 @@
     reason = "tests: they measure real time, say what they saw, and fail by panicking"
 )]
 
+mod balancer;
 mod chaos;
 mod failover;
 mod freezes;

@@ -205,7 +205,7 @@ impl Holder {
         // A grant that came too late is worth nothing, and a stopping node takes nothing new.
         if !lease.left(now).is_zero() && !self.is_stopping() {
             fx.push(entitled(&vip, epoch));
-            let holding = Holding::new(epoch, grant.addresses, lease);
+            let holding = Holding::new(epoch, grant.addresses, lease, grant.probe);
             self.records.insert(vip, Record::Holding(holding));
         }
     }

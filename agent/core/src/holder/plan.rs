@@ -164,6 +164,7 @@ impl Holder {
                 lifetime,
                 computed_at: now,
                 start_within: ADD_WITHIN,
+                probe: holding.probe.clone(),
             });
         }
     }

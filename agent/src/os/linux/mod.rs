@@ -15,10 +15,15 @@
 //! own in the kernel's list and no subnet decides; the kernel looks at no preferred lifetime there (seen
 //! on 6.18). So ours stand last: one that does not is taken off and added again.
 //!
+//! A VIP behind a load balancer has its address here as well, for the node's own use, and answers the
+//! health probe (`probe`) behind a gate that the kernel closes when the lifetime ends (`gate`).
+//!
 //! Deliberately not here: who may have an address, and for how long (`vipfence_agent_core`).
 
 mod announce;
+mod gate;
 mod place;
+mod probe;
 mod record;
 #[cfg(test)]
 mod tests;
@@ -39,6 +44,7 @@ use tokio::sync::{Mutex as AsyncMutex, mpsc};
 use vipfence_agent_core::{Found, Sighting};
 use vipfence_types::{KERNEL_LIFETIME_CAP, VipAddress};
 
+use self::probe::Probes;
 use self::record::Record;
 use self::wire::{Entry, Link, Look};
 use super::{Addition, AddressDriver, Interface, OsError};
@@ -75,6 +81,7 @@ pub(crate) struct Kernel {
     ours: Arc<Ours>,
     /// Addresses that were read back in their place, and the interface of each.
     placed: Mutex<BTreeMap<IpAddr, Link>>,
+    probes: Probes,
     sightings: AsyncMutex<mpsc::Receiver<Sighting>>,
 }
 
@@ -125,6 +132,7 @@ impl Kernel {
             interfaces,
             ours,
             placed: Mutex::default(),
+            probes: Probes::default(),
             sightings: AsyncMutex::new(sightings),
         })
     }
@@ -177,7 +185,16 @@ impl Kernel {
             seen = Some(look);
         }
         let fought = "something else changes the address as fast as it is added";
-        outcomes.into_iter().map(|one| one.unwrap_or_else(|| Err(os_error(fought)))).collect()
+        let mut outcomes: Vec<Result<(), OsError>> =
+            outcomes.into_iter().map(|one| one.unwrap_or_else(|| Err(os_error(fought)))).collect();
+        // Last: a node that answers the probe is sent traffic.
+        for (addition, outcome) in additions.iter().zip(&mut outcomes) {
+            if let (Some(probe), Ok(())) = (&addition.probe, &outcome) {
+                let addresses = addition.addresses.iter().map(|one| one.address);
+                *outcome = self.probes.answer(addresses.collect(), probe, addition.lifetime).await;
+            }
+        }
+        outcomes
     }
 
     async fn note(&self, additions: &[Addition]) -> Result<(), OsError> {
@@ -290,6 +307,8 @@ impl Kernel {
     }
 
     async fn remove_all(&self, addresses: &[IpAddr]) -> Result<(), OsError> {
+        // First: who does not answer the probe is sent nothing.
+        self.probes.refuse(addresses).await?;
         self.placed().retain(|address, _| !addresses.contains(address));
         for _ in 0..ROUNDS {
             let look = wire::look(&self.handle).await?;

@@ -1,5 +1,7 @@
 //! The driver on a real kernel, each test in a user and network namespace of its own: no root needed.
 
+mod probes;
+
 use std::future::Future;
 use std::io::Read as _;
 use std::net::UdpSocket;
@@ -55,6 +57,7 @@ fn addition(addresses: &[&str], secs: u64) -> Addition {
         epoch: Epoch(7),
         addresses: addresses.iter().map(vip_address).collect(),
         lifetime: Duration::from_secs(secs),
+        probe: None,
     }
 }
 

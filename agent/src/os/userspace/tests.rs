@@ -39,6 +39,7 @@ impl Bench {
             epoch: Epoch(epoch),
             addresses: vec![VipAddress::host(IpAddr::from([10, 5, 0, last]))],
             lifetime: Duration::from_secs(3),
+            probe: None,
         };
         let added = self.driver.add(vec![addition]).await;
         assert!(added.iter().all(Result::is_ok), "{added:?}");

@@ -80,7 +80,8 @@ impl Coordinator {
         let body = Body::CreateVip { vip, spec: spec.clone(), enabled, to, request };
         // What the Registry would refuse, or has answered before, needs no survey.
         self.try_out(&body)?;
-        if asked_before {
+        // Nor does an address that stands on no NIC: a load balancer's frontend has it.
+        if asked_before || spec.on_nics().is_empty() {
             self.propose(Purpose::Ask(id), body);
             return Ok(());
         }

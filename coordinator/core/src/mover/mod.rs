@@ -189,6 +189,7 @@ impl Mover {
                     addresses: record.spec.addresses.clone(),
                     hold_without_quorum: record.spec.on_quorum_loss
                         == vipfence_types::QuorumLoss::Hold,
+                    probe: record.spec.probe.clone(),
                 });
             }
             match record.grant {

@@ -43,6 +43,7 @@ impl Registry {
         }
         self.check_spec(spec)?;
         self.check_addresses_free(spec)?;
+        self.check_probe_free(spec)?;
         let record = VipRecord {
             format: RECORD_FORMAT,
             name: vip.clone(),
@@ -85,11 +86,12 @@ impl Registry {
             return Ok(answer);
         }
         let known = self.living(vip)?;
-        if known.spec.addresses != spec.addresses || known.spec.mode != spec.mode {
+        let identity = |spec: &VipSpec| (spec.addresses.clone(), spec.mode, spec.probe.clone());
+        if identity(&known.spec) != identity(spec) {
             return Err(Refused::InvalidSpec(vipfence_types::InvalidSpec {
                 field: "spec.addresses".to_owned(),
-                problem: "addresses and mode are not changed in place: delete the VIP and create \
-                          it anew"
+                problem: "addresses, mode and probe are not changed in place: delete the VIP and \
+                          create it anew"
                     .to_owned(),
             }));
         }
@@ -286,6 +288,23 @@ impl Registry {
             }
         }
         Ok(())
+    }
+
+    /// Two VIPs behind one probe port could not be on two nodes.
+    fn check_probe_free(&self, spec: &VipSpec) -> Result<(), Refused> {
+        let Some(probe) = &spec.probe else { return Ok(()) };
+        let port_of = |other: &VipSpec| other.probe.as_ref().map(|probe| probe.port);
+        let taken = |other: &&Arc<VipRecord>| port_of(&other.spec) == Some(probe.port);
+        match self.vips.values().find(taken) {
+            None => Ok(()),
+            Some(other) => Err(Refused::InvalidSpec(vipfence_types::InvalidSpec {
+                field: "probe.port".to_owned(),
+                problem: format!(
+                    "VIP \"{}\" answers the probe of port {}; give each VIP a probe of its own",
+                    other.name, probe.port
+                ),
+            })),
+        }
     }
 
     fn check_role(&self, node: &NodeId) -> Result<(), Refused> {

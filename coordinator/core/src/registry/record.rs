@@ -35,7 +35,8 @@ impl NodeRecord {
         }
     }
 
-    /// Where the addresses of a VIP go on this node; fails with the name of a NIC it lacks.
+    /// Where the addresses of a VIP go on this node's NICs in Azure; fails with the name of a NIC it
+    /// lacks. Empty for a load balancer's VIP: no NIC carries its address.
     ///
     /// # Errors
     /// The selector that no NIC of the node answers to.
@@ -45,7 +46,7 @@ impl NodeRecord {
             let missing = || entry.nic.clone().unwrap_or_else(|| "(first)".to_owned());
             Ok(Place { nic: nic.ok_or_else(missing)?.clone(), address: entry.address })
         };
-        spec.addresses.iter().map(place).collect()
+        spec.on_nics().iter().map(place).collect()
     }
 }
 

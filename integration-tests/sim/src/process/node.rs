@@ -40,6 +40,7 @@ impl Process {
                     lifetime,
                     computed_at,
                     start_within,
+                    probe: _,
                 } => {
                     let addresses = addresses.iter().map(|one| one.address).collect();
                     self.ask_os(

@@ -45,6 +45,7 @@ pub(super) fn grant(vip: &str, epoch: u64) -> Grant {
         lease_ttl_ms: TTL,
         addresses: vec![VipAddress::host(address(vip))],
         hold_without_quorum: false,
+        probe: None,
     }
 }
 

@@ -24,6 +24,7 @@ fn a_grant_adds_the_address_under_the_whole_seconds_of_the_remaining_lease() {
                 lifetime: secs(9),
                 computed_at: bench.now,
                 start_within: ms(100),
+                probe: None,
             },
         ]
     );

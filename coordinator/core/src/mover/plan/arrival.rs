@@ -139,7 +139,7 @@ impl Facts<'_> {
             // A seal may have left it so. What it shows proves nothing, and is written again.
             let failed =
                 writer.document().is_some_and(|d| d.provisioning() == Provisioning::Failed);
-            for entry in &record.spec.addresses {
+            for entry in record.spec.on_nics() {
                 let place = Place { nic: nic.clone(), address: entry.address };
                 match self.lists(&place) {
                     Some(true) => drop(back.insert(place)),

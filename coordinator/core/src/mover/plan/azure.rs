@@ -74,9 +74,11 @@ impl Facts<'_> {
         since: Clocks,
         decision: &mut Decision,
     ) {
-        let members =
-            self.state.nodes.values().flat_map(|node| node.nics.iter().map(|nic| &nic.id));
-        let members: BTreeSet<&NicId> = members.collect();
+        let mut members: BTreeSet<&NicId> = BTreeSet::new();
+        if !record.spec.on_nics().is_empty() {
+            members
+                .extend(self.state.nodes.values().flat_map(|node| &node.nics).map(|nic| &nic.id));
+        }
         self.read(members.iter().copied(), since, decision);
         if !self.sealed(record, decision) {
             return;
@@ -92,7 +94,7 @@ impl Facts<'_> {
                 }
                 return;
             };
-            for entry in &record.spec.addresses {
+            for entry in record.spec.on_nics() {
                 let place = Place { nic: nic.clone(), address: entry.address };
                 match document.find(entry.address) {
                     Some(config) if config.primary => {

@@ -137,7 +137,7 @@ impl Facts<'_> {
     pub(super) fn places_of_members(&self, record: &VipRecord) -> Vec<Place> {
         let nics = self.state.nodes.values().flat_map(|node| &node.nics);
         nics.flat_map(|nic| {
-            let addresses = record.spec.addresses.iter().map(|entry| entry.address);
+            let addresses = record.spec.on_nics().iter().map(|entry| entry.address);
             addresses.map(|address| Place { nic: nic.id.clone(), address })
         })
         .collect()
