@@ -1,5 +1,6 @@
 //! What a node does around a VIP beside its address: hooks, and the units that start and stop with it.
 
+use core::fmt;
 use core::time::Duration;
 use std::collections::BTreeMap;
 
@@ -26,6 +27,20 @@ pub enum Task {
     OnFault,
 }
 
+impl fmt::Display for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::PreAcquire => "pre_acquire",
+            Self::StartUnits => "start_units",
+            Self::PostAcquire => "post_acquire",
+            Self::PreRelease => "pre_release",
+            Self::StopUnits => "stop_units",
+            Self::PostRelease => "post_release",
+            Self::OnFault => "on_fault",
+        })
+    }
+}
+
 /// What is to be done around one VIP on this node.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Duties {
@@ -38,8 +53,9 @@ pub struct Duties {
 /// What an earlier start of the agent has done around a VIP, from disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Serving {
-    /// The epoch for which its acquire tasks were begun.
+    /// The epoch for which its acquire tasks were begun. It stays there when they are over: their
+    /// epoch is not taken again.
     pub epoch: Epoch,
-    /// All of them were done.
+    /// All of them ended well, and none that ends an entitlement was begun.
     pub complete: bool,
 }

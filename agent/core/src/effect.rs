@@ -101,20 +101,23 @@ pub enum Effect {
         call: Call,
         /// The VIP.
         vip: VipName,
-        /// The epoch: the fencing token.
+        /// The epoch: the fencing token. 0 = none: units are stopped when the agent starts.
         epoch: Epoch,
         /// What to do.
         task: Task,
         /// How long it may take: then an `Abort` follows.
         within: Duration,
     },
-    /// Kill what this call runs, with all that it has started.
+    /// Kill what this call runs, with all that it has started. What it has not begun yet, it does not
+    /// begin.
     Abort {
         /// The call.
         call: Call,
     },
     /// Write to disk, and flush, what is done around a VIP. Precedes the `Run` that it is about;
-    /// calls to the disk are in order, and a `Run` waits for those before it.
+    /// calls to the disk are in order, and a `Run` waits for those before it. Where it cannot be
+    /// written, a `Run` that follows tries once more, and fails with that reason; but for `StopUnits`,
+    /// which may run twice.
     NoteServing {
         /// The VIP.
         vip: VipName,

@@ -7,6 +7,8 @@ use core::time::Duration;
 use serde::Serialize;
 use vipfence_types::{Epoch, Refusal, Term, VipName};
 
+use crate::Task;
+
 /// Why an entitlement ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -110,7 +112,8 @@ pub enum Event {
         /// Why.
         problem: String,
     },
-    /// A grant was not taken: its epoch is spent here, or lower than the one held.
+    /// A grant was not taken: its epoch is spent here, has had its tasks, or is lower than the one
+    /// held.
     GrantRefused {
         /// The VIP.
         vip: VipName,
@@ -143,6 +146,26 @@ pub enum Event {
     WallStepped {
         /// By how much, in microseconds; positive = forward.
         by_us: i64,
+    },
+    /// Something around a VIP begins.
+    TaskStarted {
+        /// The VIP.
+        vip: VipName,
+        /// The epoch; 0 = of no entitlement: the agent has started.
+        epoch: Epoch,
+        /// What.
+        task: Task,
+    },
+    /// It has ended, or was aborted and has had its time to end.
+    TaskEnded {
+        /// The VIP.
+        vip: VipName,
+        /// The epoch.
+        epoch: Epoch,
+        /// What.
+        task: Task,
+        /// How; the failure in words for people.
+        outcome: Result<(), String>,
     },
     /// A leader answers, for the first time or again.
     LeaderAnswers {

@@ -45,6 +45,11 @@ impl Timer {
     pub(crate) fn half_left(&self, now: Clocks) -> Duration {
         (self.span / 2).saturating_sub(self.gone(now))
     }
+
+    /// How long until so much is left, but not before half of it is gone.
+    pub(crate) fn until_left(&self, now: Clocks, left: Duration) -> Duration {
+        self.left(now).saturating_sub(left.min(self.span / 2))
+    }
 }
 
 /// The leader's word, as long as it lasts: from the sending of the heartbeat that it answered.

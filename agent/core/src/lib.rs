@@ -15,6 +15,7 @@ mod input;
 mod lease;
 mod pulse;
 mod record;
+mod service;
 mod spent;
 mod view;
 

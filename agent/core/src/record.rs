@@ -8,7 +8,7 @@ use serde::Serialize;
 use vipfence_types::{Clocks, Epoch, KERNEL_LIFETIME_CAP, Mutation, Probe, VipAddress};
 
 use crate::lease::{Lease, Timer};
-use crate::{Call, Found};
+use crate::{Call, EndCause, Found};
 
 /// How long a drop may take, repetitions included, before a watchdog is no longer fed.
 const DROP_WITHIN: Duration = Duration::from_secs(1);
@@ -41,6 +41,15 @@ pub(crate) struct Holding {
     /// The load balancer's probe that this node answers meanwhile.
     pub(crate) probe: Option<Probe>,
     pub(crate) kernel: Kernel,
+    /// A planned release: the address goes when the tasks before it are done, or the lease is over.
+    pub(crate) leaving: Option<Leaving>,
+}
+
+/// Why the address is about to go, and the epoch whose release is then to be confirmed.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub(crate) struct Leaving {
+    pub(crate) owed: Epoch,
+    pub(crate) cause: EndCause,
 }
 
 /// What is known of the kernel under the present epoch.
@@ -135,7 +144,7 @@ impl Holding {
         lease: Lease,
         probe: Option<Probe>,
     ) -> Self {
-        Self { epoch, addresses, lease, probe, kernel: Kernel::default() }
+        Self { epoch, addresses, lease, probe, kernel: Kernel::default(), leaving: None }
     }
 
     /// Whether the address is in the kernel under this epoch, as far as was read back.
@@ -188,8 +197,8 @@ impl Holding {
         out.is_none() && !unsure && (has_all || self.lease.kernel_lifetime(now).is_none())
     }
 
-    /// How long until time alone asks for something.
-    pub(crate) fn wait(&self, now: Clocks, silent: bool) -> Duration {
+    /// How long until time alone asks for something. `held_up`: nothing is to be added now.
+    fn wait(&self, now: Clocks, silent: bool, held_up: bool) -> Duration {
         let mut wait = self.lease.left(now);
         if self.lease.hold && silent {
             wait = wait.min(self.lease.half_left(now));
@@ -199,7 +208,7 @@ impl Holding {
             let putting_right = self.lease.left(now).saturating_sub(Duration::from_secs(1));
             wait = wait.min(putting_right + Duration::from_micros(1));
         }
-        if self.kernel.out.is_some() || self.lease.kernel_lifetime(now).is_none() {
+        if held_up || self.kernel.out.is_some() || self.lease.kernel_lifetime(now).is_none() {
             return wait;
         }
         let add = match (self.kernel.retry, self.kernel.set) {
@@ -257,11 +266,12 @@ impl Spending {
 }
 
 impl Record {
-    /// How long until time alone asks for something.
-    pub(crate) fn wait(&self, now: Clocks, silent: bool) -> Duration {
+    /// How long until time alone asks for something. `held_up`: a task comes first.
+    pub(crate) fn wait(&self, now: Clocks, silent: bool, held_up: bool) -> Duration {
         match self {
-            Self::Holding(holding) => holding.wait(now, silent),
+            Self::Holding(holding) => holding.wait(now, silent, held_up),
             Self::Dropping(dropping) => dropping.wait(now),
+            Self::Spending(_) if held_up => Duration::MAX,
             Self::Spending(spending) => spending.wait(now),
             Self::Confirming(_) => Duration::MAX,
         }

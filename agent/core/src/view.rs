@@ -9,6 +9,7 @@ use crate::Holder;
 use crate::holder::Meddling;
 use crate::pulse::Contact;
 use crate::record::Record;
+use crate::service::Service;
 
 /// A VIP that this node is entitled to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -39,9 +40,10 @@ pub struct LocalView {
     /// The agent was told to stop.
     pub stopping: bool,
     /// Nothing that this node must not have stays on the OS although it was to go: what a watchdog
-    /// is fed on. (A drop may take a second; what is granted is covered by its lease.)
+    /// is fed on. (A drop may take a second; what is granted is covered by its lease. Units and hooks
+    /// do not count: they have time-outs of their own.)
     pub sound: bool,
-    /// Something managed is, or may be, on the OS.
+    /// Something managed is, or may be, on the OS, or units run that were to be stopped.
     pub may_be_left: bool,
     /// A stopping node lets go of these although no other takes them over; and why.
     pub nowhere: Vec<(VipName, String)>,
@@ -93,7 +95,8 @@ impl Holder {
 
     fn may_be_left(&self) -> bool {
         let may = |record: &Record| matches!(record, Record::Holding(_) | Record::Dropping(_));
-        self.sweep.may_find_something() || self.records.values().any(may)
+        let units = self.services.values().any(Service::may_run_units);
+        units || self.sweep.may_find_something() || self.records.values().any(may)
     }
 
     fn detail(&self, now: Clocks) -> String {
@@ -141,6 +144,7 @@ impl Holder {
                 Record::Dropping(_) | Record::Spending(_) | Record::Confirming(_) => {}
             }
         }
+        parts.extend(self.services.values().flat_map(Service::detail));
         for (vip, reason) in &self.nowhere {
             parts.push(format!("{vip} has nowhere to go: {reason}"));
         }
@@ -153,7 +157,7 @@ impl Holder {
         }
         for refused in &self.refused {
             parts.push(format!(
-                "the grant of {} at epoch {} is not taken: this node has released that epoch",
+                "the grant of {} at epoch {} is not taken: this node is done with that epoch",
                 refused.vip, refused.epoch
             ));
         }

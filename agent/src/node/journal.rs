@@ -72,6 +72,11 @@ pub(super) fn write(event: &Event) {
                 "the wall clock was set; forward, that can end a lease early"
             );
         }
+        Event::TaskStarted { vip, epoch, task } => info!(%vip, %epoch, "{task} begins"),
+        Event::TaskEnded { vip, epoch, task, outcome } => match outcome {
+            Ok(()) => info!(%vip, %epoch, "{task} has ended"),
+            Err(problem) => warn!(%vip, %epoch, "{task} failed: {problem}"),
+        },
         Event::LeaderAnswers { term } => info!(%term, "a leader answers"),
         Event::LeaderSilent { problem } => warn!("no leader answers: {problem}"),
         Event::TurnedAway { refusal } => match refusal {

@@ -1,6 +1,5 @@
 //! What an answer of the leader changes.
 
-use core::net::IpAddr;
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,14 +8,14 @@ use vipfence_types::{Answer, Clocks, Epoch, Grant, Mutation, VipEpoch, VipName};
 use super::Holder;
 use crate::lease::Lease;
 use crate::pulse::Contact;
-use crate::record::{Dropping, Holding, Kernel, Record, bare};
+use crate::record::{Dropping, Holding, Kernel, Leaving, Record, bare};
 use crate::{Effect, EndCause, Event};
 
 /// What an answer says of one VIP.
 enum Word {
     Grant(Grant),
-    /// With the addresses, where a grant stands beside it.
-    Release(Epoch, Option<Vec<IpAddr>>),
+    /// With the grant that stands beside it, if any.
+    Release(Epoch, Option<Grant>),
 }
 
 impl Word {
@@ -46,21 +45,26 @@ impl Holder {
         let before = core::mem::take(&mut self.refused);
 
         let nowhere = core::mem::take(&mut answer.nowhere);
+        let granted = answer.grants.iter().map(|grant| grant.at.clone()).collect();
         let words = words_of(answer);
         self.see_epochs(&words, fx);
         // What ends comes before what begins: an address may go from one VIP to another.
-        self.end_unmentioned(&words, fx);
+        self.end_unmentioned(now, &words, fx);
         let mut grants = Vec::new();
         for (vip, word) in words {
             match word {
-                Word::Release(epoch, addresses) => self.release(&vip, epoch, addresses, fx),
+                Word::Release(epoch, beside) => {
+                    let beside = beside.map(|grant| (lease_of(sent, &grant), grant));
+                    self.release(now, &vip, epoch, beside, fx);
+                }
                 Word::Grant(grant) => grants.push(grant),
             }
         }
         for grant in grants {
             self.granted(now, sent, grant, &before, fx);
         }
-        self.go_nowhere(nowhere, fx);
+        self.tasks_hear_of_grants(&granted);
+        self.go_nowhere(now, nowhere, fx);
         if !self.sweep.spare.is_empty() {
             // Whatever of an earlier start is not granted again goes.
             self.sweep.spare.clear();
@@ -77,12 +81,19 @@ impl Holder {
     }
 
     /// In neither list: dropped at once, nothing owed. What was confirmed is confirmed.
-    fn end_unmentioned(&mut self, words: &BTreeMap<VipName, Word>, fx: &mut Vec<Effect>) {
+    fn end_unmentioned(
+        &mut self,
+        now: Clocks,
+        words: &BTreeMap<VipName, Word>,
+        fx: &mut Vec<Effect>,
+    ) {
         let names: Vec<VipName> = self.records.keys().cloned().collect();
         for vip in names {
             let mentioned = words.get(&vip).map(Word::epoch);
             match self.records.get_mut(&vip) {
-                Some(Record::Holding(_)) if mentioned.is_none() => self.end_holding(&vip, fx),
+                Some(Record::Holding(_)) if mentioned.is_none() => {
+                    self.end_holding(now, &vip, fx);
+                }
                 Some(Record::Dropping(dropping)) if mentioned.is_none() => dropping.owed = None,
                 Some(Record::Confirming(epoch)) if mentioned != Some(*epoch) => {
                     self.records.remove(&vip);
@@ -98,19 +109,20 @@ impl Holder {
         }
     }
 
-    /// The leader wants this VIP back, confirmed at this epoch.
+    /// The leader wants this VIP back, confirmed at this epoch. Beside a grant it leaves time for
+    /// the tasks that come before the drop, and renews the lease meanwhile.
     fn release(
         &mut self,
+        now: Clocks,
         vip: &VipName,
         epoch: Epoch,
-        addresses: Option<Vec<IpAddr>>,
+        beside: Option<(Lease, Grant)>,
         fx: &mut Vec<Effect>,
     ) {
+        let addresses = beside.as_ref().map(|(_, grant)| bare(&grant.addresses));
         let record = match self.records.remove(vip) {
             Some(Record::Holding(holding)) => {
-                self.announce_end(vip, holding.epoch, EndCause::Released, fx);
-                let held = bare(&holding.addresses);
-                Record::Dropping(Dropping::new(Some(held), Some(epoch)))
+                self.release_held(now, vip, holding, epoch, beside.as_ref(), fx)
             }
             Some(Record::Dropping(dropping)) if dropping.owed.is_none() => {
                 // Dropped anew: a drop that owes nothing leaves out what another VIP has.
@@ -134,6 +146,29 @@ impl Holder {
         self.records.insert(vip.clone(), record);
     }
 
+    fn release_held(
+        &mut self,
+        now: Clocks,
+        vip: &VipName,
+        holding: Holding,
+        owed: Epoch,
+        beside: Option<&(Lease, Grant)>,
+        fx: &mut Vec<Effect>,
+    ) -> Record {
+        let renewed = beside.filter(|(lease, grant)| {
+            let same = grant.at.epoch == holding.epoch && grant.addresses == holding.addresses;
+            same && !lease.left(now).is_zero()
+        });
+        if let Some((lease, _)) = renewed
+            && self.serves(vip, holding.epoch)
+        {
+            let leaving = Some(Leaving { owed, cause: EndCause::Released });
+            return Record::Holding(Holding { lease: *lease, leaving, ..holding });
+        }
+        self.announce_end(now, vip, holding.epoch, EndCause::Released, fx);
+        Record::Dropping(Dropping::new(Some(bare(&holding.addresses)), Some(owed)))
+    }
+
     fn granted(
         &mut self,
         now: Clocks,
@@ -144,7 +179,8 @@ impl Holder {
     ) {
         let granted = grant.at.clone();
         let spent = self.spent.forbids(&granted.vip, &bare(&grant.addresses), granted.epoch)
-            && !Mutation::SpentAccepted.is_on();
+            && !Mutation::SpentAccepted.is_on()
+            || self.has_served(&granted.vip, granted.epoch);
         // Below the epoch held: a registry that was restored. It has to come up with a higher
         // epoch; until then the lease that this node has runs on, and ends.
         let below = matches!(
@@ -156,7 +192,7 @@ impl Holder {
             return;
         }
         if spent {
-            self.end_holding(&granted.vip, fx);
+            self.end_holding(now, &granted.vip, fx);
         }
         // A stopping node that let go unasked wants no new epoch in its place.
         if !self.is_stopping() {
@@ -173,13 +209,19 @@ impl Holder {
 
     /// A grant that may be taken. Whether it is depends on what this node is doing.
     fn take(&mut self, now: Clocks, sent: Clocks, grant: Grant, fx: &mut Vec<Effect>) {
+        let lease = lease_of(sent, &grant);
         let (vip, epoch) = (grant.at.vip, grant.at.epoch);
-        let ttl = Duration::from_millis(grant.lease_ttl_ms);
-        let lease = Lease::new(sent, ttl, grant.hold_without_quorum);
+        let stopping = self.is_stopping();
         match self.records.get_mut(&vip) {
             Some(Record::Holding(holding)) if holding.addresses != grant.addresses => {
                 // The old addresses go first; the next answer brings the new ones.
-                self.end_holding(&vip, fx);
+                self.end_holding(now, &vip, fx);
+                return;
+            }
+            // It is on its way out, whatever the epoch.
+            Some(Record::Holding(holding))
+                if stopping && holding.leaving.is_some() && epoch != holding.epoch =>
+            {
                 return;
             }
             Some(Record::Holding(holding)) => {
@@ -188,6 +230,7 @@ impl Holder {
                     // A new entry: the address stays, and is read back anew.
                     holding.epoch = epoch;
                     holding.kernel = Kernel::default();
+                    holding.leaving = None;
                     fx.push(entitled(&vip, epoch));
                 }
                 return;
@@ -211,14 +254,18 @@ impl Holder {
     }
 
     /// Ends an entitlement that the leader does not renew.
-    fn end_holding(&mut self, vip: &VipName, fx: &mut Vec<Effect>) {
+    fn end_holding(&mut self, now: Clocks, vip: &VipName, fx: &mut Vec<Effect>) {
         if let Some(Record::Holding(holding)) = self.records.get(vip) {
             let epoch = holding.epoch;
             let dropping = Dropping::new(Some(bare(&holding.addresses)), None);
             self.records.insert(vip.clone(), Record::Dropping(dropping));
-            self.announce_end(vip, epoch, EndCause::NotGranted, fx);
+            self.announce_end(now, vip, epoch, EndCause::NotGranted, fx);
         }
     }
+}
+
+fn lease_of(sent: Clocks, grant: &Grant) -> Lease {
+    Lease::new(sent, Duration::from_millis(grant.lease_ttl_ms), grant.hold_without_quorum)
 }
 
 fn entitled(vip: &VipName, epoch: Epoch) -> Effect {
@@ -236,13 +283,12 @@ fn words_of(answer: Answer) -> BTreeMap<VipName, Word> {
         }
     }
     for releasing in answer.releasing {
-        let addresses = match words.get(&releasing.vip) {
+        let beside = match words.get(&releasing.vip) {
             Some(word) if word.epoch() > releasing.epoch => continue,
-            Some(Word::Grant(grant)) => Some(bare(&grant.addresses)),
-            Some(Word::Release(_, addresses)) => addresses.clone(),
-            None => None,
+            Some(Word::Grant(grant) | Word::Release(_, Some(grant))) => Some(grant.clone()),
+            Some(Word::Release(_, None)) | None => None,
         };
-        words.insert(releasing.vip, Word::Release(releasing.epoch, addresses));
+        words.insert(releasing.vip, Word::Release(releasing.epoch, beside));
     }
     words
 }

@@ -5,6 +5,7 @@ mod outcome;
 mod plan;
 mod sighted;
 mod stop;
+mod tasks;
 #[cfg(test)]
 mod tests;
 
@@ -15,13 +16,14 @@ use std::net::IpAddr;
 use serde::Serialize;
 use vipfence_types::{
     BootId, Clocks, ClusterName, Epoch, Heartbeat, Mutation, NicRecord, NodeHealth, NodeId,
-    VipEpoch, VipFailing, VipName, VipReport,
+    VipEpoch, VipName, VipReport,
 };
 
 pub(crate) use self::sighted::Meddling;
 use self::stop::Course;
 use crate::pulse::{Contact, Pulse};
 use crate::record::{Record, Sweep};
+use crate::service::Service;
 use crate::{Call, Effect, EndCause, Event, Input, Spent, Start};
 
 /// Decides what this node may hold, and when it has let go (design.md §6).
@@ -51,8 +53,11 @@ use crate::{Call, Effect, EndCause, Event, Input, Spent, Start};
 /// - The kernel has the address only under a finite lifetime that ends with the lease, so I1
 ///   rests on no code that has to run in time.
 ///
-/// A machine lives for one boot. Deliberately not here: what a leader decides, hooks (they will
-/// stand before Dropping, when a grant stands beside `releasing`), and any I/O.
+/// Tasks around a VIP ([`Duties`](crate::Duties)) hold up three of these arrows, and no other: the
+/// first add waits for `PreAcquire`; a Holding that is asked to leave, *beside a grant*, stays until
+/// the tasks before the drop are done; and Spending waits until the units were stopped.
+///
+/// A machine lives for one boot. Deliberately not here: what a leader decides, and any I/O.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Holder {
     cluster: ClusterName,
@@ -66,6 +71,8 @@ pub struct Holder {
     failing: BTreeMap<VipName, String>,
     pub(crate) pulse: Pulse,
     pub(crate) records: BTreeMap<VipName, Record>,
+    /// What is done around VIPs, for those around which there is anything to do.
+    pub(crate) services: BTreeMap<VipName, Service>,
     /// What is spent, or may be: a flush that is under way, or failed, may have reached the disk.
     spent: Spent,
     /// What is spent on disk for sure.
@@ -114,11 +121,15 @@ impl Holder {
     /// is on the OS that would stay there by itself.
     #[must_use]
     pub fn start(now: Clocks, start: Start) -> (Self, Vec<Effect>) {
+        let mut effects = Vec::new();
+        let services = tasks::services(now, &start, &mut effects);
+        let served = start.serving.values().map(|serving| serving.epoch).max().unwrap_or_default();
         let mut holder = Self {
             sweep: Sweep::of(&start.found),
+            services,
             managed: start.managed,
             meddling: None,
-            highest_epoch: start.highest_epoch.max(start.spent.highest()),
+            highest_epoch: start.highest_epoch.max(start.spent.highest()).max(served),
             pulse: Pulse::new(start.heartbeat),
             cluster: start.cluster,
             node: start.node,
@@ -140,7 +151,6 @@ impl Holder {
             course: Course::Running,
             last_call: 0,
         };
-        let mut effects = Vec::new();
         holder.settle(now, &mut effects);
         (holder, effects)
     }
@@ -188,7 +198,7 @@ impl Holder {
             }
             Input::Managed { addresses } => self.managed_are(addresses),
             Input::Sighted(sighting) => self.sighted(now, sighting, &mut effects),
-            Input::Ran { .. } => {}
+            Input::Ran { call, outcome } => self.ran(call, &outcome, &mut effects),
             Input::Checked { vip, failing } => self.checked(vip, failing),
             Input::Health { arm_ok, detail } => self.health_is(arm_ok, detail),
             Input::HeartbeatEvery { interval } => self.pulse.every(interval),
@@ -210,10 +220,13 @@ impl Holder {
         if self.may_beat() {
             wait = wait.min(self.pulse.wait(now));
         }
-        for record in self.records.values() {
-            wait = wait.min(record.wait(now, silent));
+        for (vip, record) in &self.records {
+            wait = wait.min(record.wait(now, silent, self.is_held_up(vip, record)));
         }
-        Some(wait.min(self.course.wait(now)))
+        for service in self.services.values() {
+            wait = wait.min(service.wait(now));
+        }
+        Some(wait.min(self.stop_wait(now)))
     }
 
     /// Says that time has gone by unseen. What that ends is dropped in this very step, because every
@@ -243,18 +256,6 @@ impl Holder {
         }
     }
 
-    /// A verdict that changed is told at once.
-    fn checked(&mut self, vip: VipName, failing: Option<String>) {
-        let was = self.failing.contains_key(&vip);
-        if was != failing.is_some() {
-            self.pulse.hurry();
-        }
-        match failing {
-            Some(reason) => self.failing.insert(vip, reason),
-            None => self.failing.remove(&vip),
-        };
-    }
-
     fn heartbeat(&self, now: Clocks) -> Heartbeat {
         let mut held = Vec::new();
         let mut released = Vec::new();
@@ -264,7 +265,7 @@ impl Holder {
                     at: at(vip, holding.epoch),
                     added: holding.is_added(now),
                     problem: holding.kernel.problem.clone(),
-                    unfit: String::new(),
+                    unfit: self.unfit(vip, holding.epoch),
                 }),
                 Record::Dropping(dropping) => {
                     // Not held any more, but it hinders whoever waits for the confirmation.
@@ -293,11 +294,7 @@ impl Holder {
             highest_epoch: self.highest_epoch,
             nics: self.nics.clone(),
             health: NodeHealth { stopping: self.moves_away(), ..self.health.clone() },
-            failing: self
-                .failing
-                .iter()
-                .map(|(vip, reason)| VipFailing { vip: vip.clone(), reason: reason.clone() })
-                .collect(),
+            failing: self.failing(),
             version: self.version.clone(),
         }
     }
@@ -332,10 +329,18 @@ impl Holder {
 
     /// Tells that an entitlement has ended. No heartbeat hurries because of it: one in flight
     /// would only delay the confirmation.
-    fn announce_end(&mut self, vip: &VipName, epoch: Epoch, cause: EndCause, fx: &mut Vec<Effect>) {
+    fn announce_end(
+        &mut self,
+        now: Clocks,
+        vip: &VipName,
+        epoch: Epoch,
+        cause: EndCause,
+        fx: &mut Vec<Effect>,
+    ) {
         if cause == EndCause::LeaseEnded {
             self.lapsed.insert(vip.clone());
         }
+        self.tasks_hear_of_end(now, vip, epoch, cause);
         fx.push(Effect::Event(Event::NotEntitled { vip: vip.clone(), epoch, cause }));
     }
 }

@@ -8,6 +8,7 @@ use super::Holder;
 use crate::lease::Timer;
 use crate::pulse::Contact;
 use crate::record::{Dropping, Holding, Record, Spending};
+use crate::service::Service;
 use crate::{Call, Effect, Event};
 
 /// An add that ends later than so long after its lifetime was computed is repeated, or the
@@ -150,7 +151,8 @@ impl Holder {
     ) -> Option<Record> {
         let epoch = dropping.owed?;
         let addresses = dropping.addresses.unwrap_or_default();
-        if !self.durable.has(vip, &addresses, epoch) {
+        let units_may_run = self.services.get(vip).is_some_and(Service::may_run_units);
+        if units_may_run || !self.durable.has(vip, &addresses, epoch) {
             return Some(Record::Spending(Spending::new(epoch, addresses)));
         }
         let vip = vip.clone();

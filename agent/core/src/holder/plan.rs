@@ -4,6 +4,7 @@
 use vipfence_types::{Clocks, VipName};
 
 use super::outcome::ADD_WITHIN;
+use super::tasks::holds_up;
 use super::{Holder, Writing};
 use crate::pulse::Contact;
 use crate::record::{Dropping, Early, OutstandingAdd, Record, bare};
@@ -15,8 +16,10 @@ impl Holder {
         self.keep_without_quorum(now, fx);
         self.end_leases(now, fx);
         self.let_go_before_stop(now, fx);
+        self.settle_tasks(now, fx);
         self.plan_sweep(now, fx);
         self.plan_drops(now, fx);
+        self.plan_tasks(now, fx);
         self.plan_spending(now, fx);
         self.plan_adds(now, fx);
         self.finish_stop(now, fx);
@@ -63,7 +66,7 @@ impl Holder {
                 let epoch = holding.epoch;
                 let dropping = Dropping::new(Some(bare(&holding.addresses)), None);
                 self.records.insert(vip.clone(), Record::Dropping(dropping));
-                self.announce_end(&vip, epoch, EndCause::LeaseEnded, fx);
+                self.announce_end(now, &vip, epoch, EndCause::LeaseEnded, fx);
             }
         }
     }
@@ -113,10 +116,11 @@ impl Holder {
 
     fn plan_spending(&mut self, now: Clocks, fx: &mut Vec<Effect>) {
         for (vip, record) in &mut self.records {
+            let held_up = self.services.get(vip).is_some_and(|service| holds_up(service, record));
             let Record::Spending(spending) = record else {
                 continue;
             };
-            if !spending.is_due(now) {
+            if held_up || !spending.is_due(now) {
                 continue;
             }
             self.last_call += 1;
@@ -139,13 +143,21 @@ impl Holder {
     }
 
     fn plan_adds(&mut self, now: Clocks, fx: &mut Vec<Effect>) {
-        let due = |record: &Record| matches!(record, Record::Holding(h) if h.add_due(now, Early::No).is_some());
+        let due = |(vip, record): (&VipName, &Record)| match record {
+            Record::Holding(holding) => {
+                holding.add_due(now, Early::No).is_some() && !self.is_held_up(vip, record)
+            }
+            Record::Dropping(_) | Record::Spending(_) | Record::Confirming(_) => false,
+        };
         let early = match self.course.renews_since() {
             Some(since) => Early::Since(since),
-            None if self.records.values().any(due) => Early::Along,
+            None if self.records.iter().any(due) => Early::Along,
             None => Early::No,
         };
         for (vip, record) in &mut self.records {
+            if self.services.get(vip).is_some_and(|service| holds_up(service, record)) {
+                continue;
+            }
             let Record::Holding(holding) = record else {
                 continue;
             };

@@ -2,7 +2,9 @@
 //!
 //! *Move*: the leader is told and gets time to move the VIPs elsewhere, while this node goes on
 //! serving. What is left then is let go of here, and confirmed unasked. Where the leader answers that
-//! a VIP has nowhere to go, that one is let go of at once.
+//! a VIP has nowhere to go, that one is let go of at once. That is a planned release: a VIP with tasks
+//! of its own is let go of so much earlier, but not in the first half of the time; and what is not
+//! done with them at its end goes without.
 //!
 //! *Keep*: for a quick restart. Nothing is dropped, and the leader is not told: the agent beats once
 //! more, gives the kernel as much of the lease as it may have, and ends. The address then stays for
@@ -23,7 +25,8 @@ use vipfence_types::{Clocks, Nowhere, VipName};
 
 use super::Holder;
 use crate::lease::Timer;
-use crate::record::{Dropping, Record, bare};
+use crate::record::{Dropping, Leaving, Record, bare};
+use crate::service::Service;
 use crate::{Effect, EndCause, Event, OnStop};
 
 /// How long a node that has let go tries to confirm it before it stops all the same.
@@ -84,6 +87,23 @@ impl Holder {
         self.course == Course::Stopped
     }
 
+    /// Whether the VIPs are left as they are for the next start of the agent.
+    pub(super) fn keeps(&self) -> bool {
+        matches!(self.course, Course::Stopping(Stopping { manner: OnStop::Keep, .. }))
+    }
+
+    /// How long until the stop asks for something.
+    pub(super) fn stop_wait(&self, now: Clocks) -> Duration {
+        let mut wait = self.course.wait(now);
+        if let Course::Stopping(Stopping { manner: OnStop::Move, grace, .. }) = &self.course {
+            for service in self.services.values() {
+                let until = grace.until_left(now, service.release_time());
+                wait = if until.is_zero() { wait } else { wait.min(until) };
+            }
+        }
+        wait
+    }
+
     /// Whether the leader is to move the VIPs elsewhere.
     pub(super) fn moves_away(&self) -> bool {
         matches!(self.course, Course::Stopping(Stopping { manner: OnStop::Move, .. }))
@@ -123,15 +143,16 @@ impl Holder {
     }
 
     /// The leader has no node for these: whoever waits for them to move waits in vain.
-    pub(super) fn go_nowhere(&mut self, nowhere: Vec<Nowhere>, fx: &mut Vec<Effect>) {
+    pub(super) fn go_nowhere(&mut self, now: Clocks, nowhere: Vec<Nowhere>, fx: &mut Vec<Effect>) {
         if !self.moves_away() {
             return;
         }
         for Nowhere { vip, reason } in nowhere {
             if let Some(Record::Holding(_)) = self.records.get(&vip) {
-                self.let_go(&vip, true, fx);
-                fx.push(Effect::Event(Event::Nowhere { vip: vip.clone(), reason: reason.clone() }));
-                self.nowhere.insert(vip, reason);
+                self.leave(now, &vip, fx);
+                if self.nowhere.insert(vip.clone(), reason.clone()).is_none() {
+                    fx.push(Effect::Event(Event::Nowhere { vip, reason }));
+                }
             }
         }
     }
@@ -142,8 +163,9 @@ impl Holder {
         let Course::Stopping(stop) = &mut self.course else {
             return;
         };
-        if !stop.grace.is_over(now) {
-            return;
+        let grace = stop.grace;
+        if !grace.is_over(now) {
+            return self.leave_in_time(now, grace, fx);
         }
         stop.said.get_or_insert(now);
         let moves = stop.manner == OnStop::Move;
@@ -152,20 +174,48 @@ impl Holder {
             if let Some(Record::Holding(holding)) = self.records.get(&vip)
                 && (moves || holding.kernel.unsure)
             {
-                self.let_go(&vip, moves, fx);
+                self.let_go(now, &vip, moves, fx);
             }
         }
     }
 
-    fn let_go(&mut self, vip: &VipName, confirmed: bool, fx: &mut Vec<Effect>) {
+    /// What has tasks to do before it goes begins with them while there is time.
+    fn leave_in_time(&mut self, now: Clocks, grace: Timer, fx: &mut Vec<Effect>) {
+        if !self.moves_away() {
+            return;
+        }
+        let is_due = |service: &Service| grace.until_left(now, service.release_time()).is_zero();
+        let due = self.services.iter().filter(|(_, service)| is_due(service));
+        let names: Vec<VipName> = due.map(|(vip, _)| vip.clone()).collect();
+        for vip in names {
+            self.leave(now, &vip, fx);
+        }
+    }
+
+    /// Begins a planned release, unasked.
+    fn leave(&mut self, now: Clocks, vip: &VipName, fx: &mut Vec<Effect>) {
+        let tasks = self.services.get(vip);
+        match self.records.get_mut(vip) {
+            Some(Record::Holding(holding))
+                if tasks.is_some_and(|one| one.serves(holding.epoch)) =>
+            {
+                let owed = holding.epoch;
+                holding.leaving.get_or_insert(Leaving { owed, cause: EndCause::Stopping });
+            }
+            _ => self.let_go(now, vip, true, fx),
+        }
+    }
+
+    fn let_go(&mut self, now: Clocks, vip: &VipName, confirmed: bool, fx: &mut Vec<Effect>) {
         let Some(Record::Holding(holding)) = self.records.get(vip) else {
             return;
         };
         let epoch = holding.epoch;
-        let owed = confirmed.then_some(epoch);
+        let asked = holding.leaving.map(|leaving| leaving.owed);
+        let owed = confirmed.then(|| asked.unwrap_or(epoch));
         let dropping = Dropping::new(Some(bare(&holding.addresses)), owed);
         self.records.insert(vip.clone(), Record::Dropping(dropping));
-        self.announce_end(vip, epoch, EndCause::Stopping, fx);
+        self.announce_end(now, vip, epoch, EndCause::Stopping, fx);
     }
 
     pub(super) fn finish_stop(&mut self, now: Clocks, fx: &mut Vec<Effect>) {
@@ -184,15 +234,19 @@ impl Holder {
                     stop.farewell = Some(self.pulse.next_seq());
                 }
                 stop.said.is_some()
+                    && self.services.values().all(Service::is_idle)
                     && (self.records.is_empty()
                         || stop.farewell.is_some_and(|farewell| stop.answered >= farewell))
             }
             OnStop::Keep => stop.said.is_some_and(|said| {
-                self.records.values().all(|record| match record {
-                    Record::Holding(holding) => holding.is_left_well(now, said),
+                let well = |(vip, record): (&VipName, &Record)| match record {
+                    Record::Holding(holding) => {
+                        self.is_held_up(vip, record) || holding.is_left_well(now, said)
+                    }
                     Record::Dropping(_) | Record::Spending(_) => false,
                     Record::Confirming(_) => true,
-                })
+                };
+                self.services.values().all(Service::may_be_kept) && self.records.iter().all(well)
             }),
         };
         self.course = Course::Stopping(stop);
@@ -200,6 +254,9 @@ impl Holder {
         let alone = self.sweep.before_joining && self.records.is_empty();
         if stop.end.is_over(now) || done || alone {
             self.course = Course::Stopped;
+            for service in self.services.values() {
+                service.quit(fx);
+            }
             fx.push(Effect::Stopped);
         }
     }

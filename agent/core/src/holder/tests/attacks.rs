@@ -167,7 +167,7 @@ fn l04_a_restored_registry_hears_the_highest_epoch_and_what_is_refused() {
     assert_eq!(said.highest_epoch, Epoch(50));
     // Said in each heartbeat as long as it is granted, but not in a hurry.
     assert_eq!(bench.answer(&[grant("demo", 40)], &[]), []);
-    assert!(bench.detail().contains("has released that epoch"));
+    assert!(bench.detail().contains("is done with that epoch"));
     let effects = bench.pass(secs(1));
     assert_eq!(beats(&effects)[0].refused, [at("demo", 40)]);
     bench.answer(&[], &[]);

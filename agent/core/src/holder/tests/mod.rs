@@ -1,5 +1,6 @@
 //! Step tests: an input, and the exact effects.
 
+mod around;
 mod attacks;
 mod beats;
 mod bench;
@@ -9,3 +10,4 @@ mod releases;
 mod sighted;
 mod stops;
 mod table;
+mod tasks;

@@ -6,6 +6,7 @@
 //! - nothing is confirmed that is not spent on disk, or that the kernel still has;
 //! - an agent that was stopped has ended in time, and if it kept its VIPs and had time to, it left
 //!   no address that outlives its lease, and told nobody to move them;
+//! - what [`around`](super::around) says of tasks;
 //! - the machine never asks to be woken at once for ever.
 
 use core::net::IpAddr;
@@ -17,6 +18,7 @@ use vipfence_types::{
     Answer, BootId, Clocks, Epoch, Grant, Nowhere, Refusal, Term, VipEpoch, VipName,
 };
 
+use super::around::{Around, duties};
 use super::bench::{address, at, grant, name, start};
 use crate::{Effect, Found, Holder, Input, OnStop, Sighting, Spent, Start};
 
@@ -25,15 +27,41 @@ const VIPS: [&str; 2] = ["demo", "other"];
 /// One thing that happens.
 #[derive(Clone, Debug)]
 enum Move {
-    Pass { ms: u64 },
-    StepWall { ms: i64 },
-    Answer { back: u64, words: [Word; 2], ttl_ms: u64, hold: bool },
-    Refuse { second_boot: bool },
+    Pass {
+        ms: u64,
+    },
+    StepWall {
+        ms: i64,
+    },
+    Answer {
+        back: u64,
+        words: [Word; 2],
+        ttl_ms: u64,
+        hold: bool,
+    },
+    /// The leader says the same again.
+    Again,
+    Refuse {
+        second_boot: bool,
+    },
     Nudge,
-    Sight { vip: usize, what: u8 },
-    Kernel { fails: bool },
-    Disk { fails: bool },
-    Stop { keep: bool, within_ms: u64 },
+    Sight {
+        vip: usize,
+        what: u8,
+    },
+    Kernel {
+        fails: bool,
+    },
+    Disk {
+        fails: bool,
+    },
+    Task {
+        how: u8,
+    },
+    Stop {
+        keep: bool,
+        within_ms: u64,
+    },
     Restart,
 }
 
@@ -46,26 +74,28 @@ struct Word {
 }
 
 fn word() -> impl Strategy<Value = Word> {
-    (any::<bool>(), prop::bool::weighted(0.3), 1_u64..6)
+    (any::<bool>(), prop::bool::weighted(0.3), 1_u64..5)
         .prop_map(|(granted, releasing, epoch)| Word { granted, releasing, epoch })
 }
 
 fn moves() -> impl Strategy<Value = Vec<Move>> {
     let answer = (0_u64..3, [word(), word()], 500_u64..20_000, any::<bool>());
     let one = prop_oneof![
-        6 => (0_u64..3_000).prop_map(|ms| Move::Pass { ms }),
+        8 => (0_u64..3_000).prop_map(|ms| Move::Pass { ms }),
         1 => (-30_000_i64..30_000).prop_map(|ms| Move::StepWall { ms }),
-        6 => answer.prop_map(|(back, words, ttl_ms, hold)| Move::Answer { back, words, ttl_ms, hold }),
+        3 => answer.prop_map(|(back, words, ttl_ms, hold)| Move::Answer { back, words, ttl_ms, hold }),
+        6 => Just(Move::Again),
         1 => any::<bool>().prop_map(|second_boot| Move::Refuse { second_boot }),
         2 => Just(Move::Nudge),
         2 => (0_usize..2, 0_u8..4).prop_map(|(vip, what)| Move::Sight { vip, what }),
-        8 => prop::bool::weighted(0.2).prop_map(|fails| Move::Kernel { fails }),
-        6 => prop::bool::weighted(0.2).prop_map(|fails| Move::Disk { fails }),
+        10 => prop::bool::weighted(0.2).prop_map(|fails| Move::Kernel { fails }),
+        12 => prop::bool::weighted(0.1).prop_map(|fails| Move::Disk { fails }),
+        10 => (0_u8..8).prop_map(|how| Move::Task { how }),
         1 => (any::<bool>(), 0_u64..3_000)
             .prop_map(|(keep, within_ms)| Move::Stop { keep, within_ms }),
         1 => Just(Move::Restart),
     ];
-    prop::collection::vec(one, 1..200)
+    prop::collection::vec(one, 1..300)
 }
 
 struct World {
@@ -81,7 +111,9 @@ struct World {
     kernel_calls: VecDeque<Effect>,
     disk_calls: VecDeque<Effect>,
     disk: Spent,
+    around: Around,
     confirmed: BTreeMap<VipName, Epoch>,
+    said: [Word; 2],
     stopping: Option<Stopping>,
     set_by_this_boot: BTreeSet<IpAddr>,
 }
@@ -99,9 +131,11 @@ fn boot(number: u64) -> BootId {
 }
 
 impl World {
-    fn new() -> Self {
+    fn new(tasks: &[(u8, bool); 2]) -> Self {
         let now = Clocks::all_at(Duration::from_secs(100_000));
-        let first = Start { boot: boot(1), ..start() };
+        let of = |(vip, (bits, same)): (&&str, &(u8, bool))| (name(vip), duties(*bits, *same));
+        let around = Around::of(VIPS.iter().zip(tasks).map(of).collect());
+        let first = Start { boot: boot(1), duties: around.duties.clone(), ..start() };
         let (holder, effects) = Holder::start(now, first);
         let mut world = Self {
             holder,
@@ -113,7 +147,9 @@ impl World {
             kernel_calls: VecDeque::new(),
             disk_calls: VecDeque::new(),
             disk: Spent::default(),
+            around,
             confirmed: BTreeMap::new(),
+            said: [Word { granted: true, releasing: false, epoch: 1 }; 2],
             stopping: None,
             set_by_this_boot: BTreeSet::new(),
         };
@@ -151,6 +187,7 @@ impl World {
     }
 
     fn carry_out(&mut self, effects: Vec<Effect>) {
+        self.around.asked(self.now, &effects);
         for effect in effects {
             match &effect {
                 Effect::Send { heartbeat, .. } => {
@@ -166,11 +203,11 @@ impl World {
                     self.kernel_calls.push_back(effect);
                 }
                 Effect::Drop { .. } | Effect::Sweep { .. } => self.kernel_calls.push_back(effect),
-                Effect::PersistSpent { .. } => self.disk_calls.push_back(effect),
+                Effect::PersistSpent { .. } | Effect::Run { .. } | Effect::NoteServing { .. } => {
+                    self.disk_calls.push_back(effect);
+                }
                 Effect::PersistHighest { .. }
-                | Effect::Run { .. }
                 | Effect::Abort { .. }
-                | Effect::NoteServing { .. }
                 | Effect::Event(_)
                 | Effect::Stopped => {}
             }
@@ -206,6 +243,7 @@ impl World {
     }
 
     fn check_confirmation(&mut self, released: &VipEpoch) {
+        self.around.check_confirmation(self.now, &released.vip);
         let known = self.disk.vips.get(&released.vip);
         assert!(known >= Some(&released.epoch), "confirmed, not spent");
         let address = address(released.vip.as_str());
@@ -222,6 +260,7 @@ impl World {
         let Effect::Add { vip, epoch, lifetime, .. } = effect else {
             return;
         };
+        self.around.check_add(vip, *epoch);
         assert!(Some(epoch) > self.confirmed.get(vip), "confirmed, revived");
         let spent = self.disk.forbids(vip, &[address(vip.as_str())], *epoch);
         // What is being written may be on disk before the machine hears of it, but then the
@@ -268,10 +307,15 @@ impl World {
     }
 
     fn disk(&mut self, fails: bool) {
-        let Some(Effect::PersistSpent { call, vip, addresses, epoch }) =
-            self.disk_calls.pop_front()
-        else {
-            return;
+        let (call, vip, addresses, epoch) = match self.disk_calls.pop_front() {
+            Some(Effect::PersistSpent { call, vip, addresses, epoch }) => {
+                (call, vip, addresses, epoch)
+            }
+            Some(other) => {
+                let input = self.around.disk(&other, fails);
+                return input.into_iter().for_each(|input| self.step(input));
+            }
+            None => return,
         };
         if fails {
             let problem = "disk".to_owned();
@@ -290,6 +334,7 @@ impl World {
         let Some(&sent) = self.sent.get(&seq) else {
             return;
         };
+        self.said = words;
         let mut grants = Vec::new();
         let mut releasing = Vec::new();
         for (vip, word) in VIPS.iter().zip(words) {
@@ -345,6 +390,7 @@ impl World {
         self.leases.clear();
         self.kernel_calls.clear();
         self.disk_calls.clear();
+        self.around.killed();
         self.stopping = None;
         self.set_by_this_boot.clear();
         let now = self.now;
@@ -357,6 +403,8 @@ impl World {
             Start {
                 boot: boot(self.boot),
                 spent: self.disk.clone(),
+                duties: self.around.duties.clone(),
+                serving: self.around.serving.clone(),
                 found: found.collect(),
                 ..start()
             },
@@ -386,11 +434,19 @@ impl World {
                 self.step(Input::Tick);
             }
             Move::Answer { back, words, ttl_ms, hold } => self.answer(back, words, ttl_ms, hold),
+            Move::Again => {
+                self.step(Input::Nudged);
+                self.answer(0, self.said, 10_000, false);
+            }
             Move::Refuse { second_boot } => self.refuse(second_boot),
             Move::Nudge => self.step(Input::Nudged),
             Move::Sight { vip, what } => self.sight(address(VIPS[vip]), what),
             Move::Kernel { fails } => self.kernel(fails),
             Move::Disk { fails } => self.disk(fails),
+            Move::Task { how } => {
+                let input = self.around.ends(how);
+                input.into_iter().for_each(|input| self.step(input));
+            }
             Move::Stop { keep, within_ms } => self.stop(keep, Duration::from_millis(within_ms)),
             Move::Restart => self.restart(),
         }
@@ -398,12 +454,15 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 250, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_lease_is_outlived_and_no_release_is_confirmed_early_or_taken_back(moves in moves()) {
+    fn no_lease_is_outlived_and_no_release_is_confirmed_early_or_taken_back(
+        moves in moves(),
+        tasks in [(127_u8..128, any::<bool>()), (0..128, any::<bool>())],
+    ) {
         assert_eq!(name("demo").as_str(), VIPS[0]);
-        let mut world = World::new();
+        let mut world = World::new(&tasks);
         for one in moves {
             world.make(one);
         }
