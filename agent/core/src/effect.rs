@@ -1,7 +1,7 @@
 //! Everything a [`Holder`](crate::Holder) can ask for.
 
 use core::fmt;
-use core::net::IpAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use std::collections::BTreeSet;
 
@@ -123,6 +123,15 @@ pub enum Effect {
         vip: VipName,
         /// None = nothing any more.
         serving: Option<Serving>,
+    },
+    /// Open a TCP connection there, and close it again. Answer with `Reached`.
+    Reach {
+        /// The call.
+        call: Call,
+        /// Where.
+        target: SocketAddr,
+        /// How long it may take.
+        within: Duration,
     },
     /// Tell those who watch.
     Event(Event),

@@ -169,6 +169,13 @@ pub enum Input {
         /// Why it is not well; none = it is.
         failing: Option<String>,
     },
+    /// [`Effect::Reach`](crate::Effect::Reach) has ended.
+    Reached {
+        /// The call.
+        call: Call,
+        /// Whether whoever has the address answered: by taking the connection, or by refusing it.
+        answered: bool,
+    },
     /// How the node is.
     Health {
         /// Whether it reaches Azure's API; none = not tried yet.

@@ -14,6 +14,7 @@ mod holder;
 mod input;
 mod lease;
 mod pulse;
+mod reach;
 mod record;
 mod service;
 mod spent;

@@ -1,12 +1,14 @@
 //! The loop: receive, step, execute in order, feed back.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::net::TcpStream;
 use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use vipfence_agent_core::{Effect, HeldVip, Input, LOOK_EVERY, LocalView};
+use vipfence_agent_core::{Call, Effect, HeldVip, Input, LOOK_EVERY, LocalView};
 use vipfence_types::{BootId, Heartbeat};
 
 use super::calls::{AddCall, DiskCall, OsCall, watch_os, work_disk, work_os};
@@ -139,6 +141,7 @@ impl Runner {
                 }
                 Effect::PersistHighest { epoch } => self.ask_disk(DiskCall::See(epoch)),
                 Effect::Run { .. } | Effect::Abort { .. } | Effect::NoteServing { .. } => {}
+                Effect::Reach { call, target, within } => self.reach(call, target, within),
                 Effect::Event(event) => {
                     journal::write(&event);
                     self.tally.event(&event);
@@ -167,6 +170,20 @@ impl Runner {
             };
             // A node that has ended needs to hear nothing.
             let _ended = inputs.send(outcome).await;
+        });
+    }
+
+    fn reach(&self, call: Call, target: SocketAddr, within: Duration) {
+        let inputs = self.handle.inputs.clone();
+        tokio::spawn(async move {
+            let answered = match tokio::time::timeout(within, TcpStream::connect(target)).await {
+                Ok(Ok(_)) => true,
+                // Whoever has the address says so.
+                Ok(Err(error)) => error.kind() == std::io::ErrorKind::ConnectionRefused,
+                Err(_) => false,
+            };
+            // A node that has ended needs to hear nothing.
+            let _ended = inputs.send(Input::Reached { call, answered }).await;
         });
     }
 

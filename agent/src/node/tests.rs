@@ -52,6 +52,7 @@ impl BeatTransport for Leader {
                 grants,
                 releasing,
                 nowhere: vec![],
+                reach: vec![],
             };
             let says = self.says.lock().unwrap().clone();
             self.heard.send_replace(Some(heartbeat));

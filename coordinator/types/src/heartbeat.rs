@@ -3,6 +3,8 @@
 //! The node counts a lease from the moment it first *sent* the heartbeat that the grant answers,
 //! so neither message carries a time.
 
+use core::net::SocketAddr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{BootId, ClusterName, Epoch, NicRecord, NodeId, Probe, Term, VipAddress, VipName};
@@ -78,6 +80,9 @@ pub struct Heartbeat {
     pub health: NodeHealth,
     /// The VIPs whose health checks fail here; those that are not mentioned are well, or unchecked.
     pub failing: Vec<VipFailing>,
+    /// Of what the leader wants reached: what this node has had an answer from, while that epoch's
+    /// holder had it.
+    pub reached: Vec<VipEpoch>,
     /// The version of the agent.
     pub version: String,
 }
@@ -144,6 +149,18 @@ pub struct Answer {
     pub releasing: Vec<VipEpoch>,
     /// To a node that is stopping: what it holds and nobody can take over. It need not wait.
     pub nowhere: Vec<Nowhere>,
+    /// VIPs that others hold and that this node is to reach (the data-path check).
+    pub reach: Vec<Reach>,
+}
+
+/// A VIP that another node holds and that is to be reached over the network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reach {
+    /// The VIP and epoch.
+    pub at: VipEpoch,
+    /// Where a TCP connection is tried. One that is refused is an answer as well: it comes from
+    /// whoever has the address.
+    pub target: SocketAddr,
 }
 
 /// A VIP of a stopping node that has no other node to go to.

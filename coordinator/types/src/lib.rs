@@ -19,7 +19,7 @@ mod vip;
 pub use clocks::Clocks;
 pub use finding::{Examined, Finding, Severity};
 pub use heartbeat::{
-    Answer, Grant, Heartbeat, NodeHealth, Nowhere, Refusal, VipEpoch, VipFailing, VipReport,
+    Answer, Grant, Heartbeat, NodeHealth, Nowhere, Reach, Refusal, VipEpoch, VipFailing, VipReport,
 };
 pub use id::{
     BootId, ClusterName, InvalidName, NicId, NicRecord, NodeId, RequestId, VipName, validate_name,
@@ -31,6 +31,6 @@ pub use timing::{
     CLOCK_RATIO, KERNEL_LIFETIME_CAP, KERNEL_SLACK, Profile, Timing, TimingError, lease_wait,
 };
 pub use vip::{
-    Candidate, DriftPolicy, InvalidSpec, Mode, Probe, ProbeProtocol, QuorumLoss, Release, Role,
-    VipAddress, VipSpec,
+    Candidate, DataPath, DriftPolicy, InvalidSpec, Mode, Probe, ProbeProtocol, QuorumLoss, Release,
+    Role, VipAddress, VipSpec,
 };

@@ -108,6 +108,19 @@ pub enum DriftPolicy {
     Report,
 }
 
+/// Whether another node has to reach the VIP at its new holder.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DataPath {
+    /// Nobody looks.
+    #[default]
+    Off,
+    /// It is looked at and shown: when traffic really flowed, beside when Azure said so.
+    Report,
+    /// The VIP is not reported as held before.
+    Required,
+}
+
 /// One address of a VIP.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct VipAddress {
@@ -157,6 +170,12 @@ pub struct VipSpec {
     /// How a load balancer's health probe is answered; only with [`Mode::LoadBalancer`].
     #[serde(default)]
     pub probe: Option<Probe>,
+    /// Whether another node has to reach it.
+    #[serde(default)]
+    pub data_path: DataPath,
+    /// The TCP port at which other nodes try to reach it.
+    #[serde(default = "VipSpec::default_data_path_port")]
+    pub data_path_port: u16,
 }
 
 /// Why a VIP definition was not accepted: the field at fault and what to do.
@@ -189,7 +208,15 @@ impl VipSpec {
             on_quorum_loss: QuorumLoss::default(),
             drift: DriftPolicy::default(),
             probe: None,
+            data_path: DataPath::default(),
+            data_path_port: Self::default_data_path_port(),
         }
+    }
+
+    /// Any port will do: one that is refused is an answer, too. This is the agents' own.
+    #[must_use]
+    pub fn default_data_path_port() -> u16 {
+        7600
     }
 
     /// The addresses that stand on NICs in Azure. A load balancer's frontend stands on none.
@@ -240,6 +267,9 @@ impl VipSpec {
         if self.release_timeout_ms == 0 || self.release_timeout_ms > 3_600_000 {
             let problem = format!("{} ms is not 1 ms to 1 h", self.release_timeout_ms);
             return fail("release_timeout".into(), problem);
+        }
+        if self.data_path_port == 0 {
+            return fail("data_path_port".into(), "a port is a number from 1 to 65535".into());
         }
         self.check_probe().map_err(|(field, problem)| InvalidSpec { field: field.into(), problem })
     }

@@ -45,6 +45,7 @@ impl Holder {
         let before = core::mem::take(&mut self.refused);
 
         let nowhere = core::mem::take(&mut answer.nowhere);
+        let reach = core::mem::take(&mut answer.reach);
         let granted = answer.grants.iter().map(|grant| grant.at.clone()).collect();
         let words = words_of(answer);
         self.see_epochs(&words, fx);
@@ -65,6 +66,7 @@ impl Holder {
         }
         self.tasks_hear_of_grants(&granted);
         self.go_nowhere(now, nowhere, fx);
+        self.reaches.asked(reach);
         if !self.sweep.spare.is_empty() {
             // Whatever of an earlier start is not granted again goes.
             self.sweep.spare.clear();

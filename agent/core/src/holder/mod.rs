@@ -22,6 +22,7 @@ use vipfence_types::{
 pub(crate) use self::sighted::Meddling;
 use self::stop::Course;
 use crate::pulse::{Contact, Pulse};
+use crate::reach::Reaches;
 use crate::record::{Record, Sweep};
 use crate::service::Service;
 use crate::{Call, Effect, EndCause, Event, Input, Spent, Start};
@@ -73,6 +74,8 @@ pub struct Holder {
     pub(crate) records: BTreeMap<VipName, Record>,
     /// What is done around VIPs, for those around which there is anything to do.
     pub(crate) services: BTreeMap<VipName, Service>,
+    /// What others hold and the leader wants reached from here.
+    reaches: Reaches,
     /// What is spent, or may be: a flush that is under way, or failed, may have reached the disk.
     spent: Spent,
     /// What is spent on disk for sure.
@@ -141,6 +144,7 @@ impl Holder {
             spent: start.spent,
             health: NodeHealth::default(),
             failing: BTreeMap::new(),
+            reaches: Reaches::default(),
             records: BTreeMap::new(),
             writing: BTreeMap::new(),
             refused: BTreeSet::new(),
@@ -200,6 +204,11 @@ impl Holder {
             Input::Sighted(sighting) => self.sighted(now, sighting, &mut effects),
             Input::Ran { call, outcome } => self.ran(call, &outcome, &mut effects),
             Input::Checked { vip, failing } => self.checked(vip, failing),
+            Input::Reached { call, answered } => {
+                if self.reaches.tried(now, call, answered) {
+                    self.pulse.hurry();
+                }
+            }
             Input::Health { arm_ok, detail } => self.health_is(arm_ok, detail),
             Input::HeartbeatEvery { interval } => self.pulse.every(interval),
             Input::Stop { on_stop, within } => self.begin_stop(now, on_stop, within),
@@ -226,6 +235,7 @@ impl Holder {
         for service in self.services.values() {
             wait = wait.min(service.wait(now));
         }
+        wait = wait.min(self.reaches.wait(now));
         Some(wait.min(self.stop_wait(now)))
     }
 
@@ -256,7 +266,7 @@ impl Holder {
         }
     }
 
-    fn heartbeat(&self, now: Clocks) -> Heartbeat {
+    pub(super) fn heartbeat(&self, now: Clocks) -> Heartbeat {
         let mut held = Vec::new();
         let mut released = Vec::new();
         for (vip, record) in &self.records {
@@ -295,6 +305,7 @@ impl Holder {
             nics: self.nics.clone(),
             health: NodeHealth { stopping: self.moves_away(), ..self.health.clone() },
             failing: self.failing(),
+            reached: self.reaches.reached(),
             version: self.version.clone(),
         }
     }

@@ -22,6 +22,7 @@ impl Holder {
         self.plan_tasks(now, fx);
         self.plan_spending(now, fx);
         self.plan_adds(now, fx);
+        self.reaches.plan(now, &mut self.last_call, fx);
         self.finish_stop(now, fx);
         self.beat(now, fx);
     }

@@ -10,6 +10,7 @@
 //! I8 (the order of the two tracks). Everything it remembers besides the state dies with the term,
 //! except when this process first had an Expiring grant in its applied state.
 
+mod data_path;
 mod peers;
 mod plan;
 mod target;
@@ -172,6 +173,7 @@ impl Mover {
             grants: vec![],
             releasing: vec![],
             nowhere: lead.nowhere(now, state, heartbeat),
+            reach: lead.to_reach(state, &heartbeat.node),
         };
         for record in state.vips.values() {
             let Some(grant) = record.grant.grant().filter(|g| g.node == heartbeat.node) else {

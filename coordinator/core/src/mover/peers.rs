@@ -131,6 +131,12 @@ impl Peers {
             .is_some_and(|beat| beat.held.iter().any(|report| report.added && report.at == *at))
     }
 
+    /// A node, other than the holder, that has reached the VIP at this epoch.
+    pub(crate) fn who_reached(&self, holder: &NodeId, at: &VipEpoch) -> Option<&NodeId> {
+        let others = self.heard.iter().filter(|(node, _)| *node != holder);
+        others.filter(|(_, peer)| peer.beat.reached.contains(at)).map(|(node, _)| node).next()
+    }
+
     /// Whether the node cannot take this epoch because it is spent there.
     pub(crate) fn refuses(&self, node: &NodeId, at: &VipEpoch) -> bool {
         self.latest(node).is_some_and(|beat| beat.refused.contains(at))

@@ -126,6 +126,7 @@ impl Stand {
             nics: vec![],
             health: NodeHealth::default(),
             failing: vec![],
+            reached: vec![],
             version: String::new(),
         }
     }

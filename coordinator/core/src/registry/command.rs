@@ -135,6 +135,15 @@ pub enum Body {
         /// What was read; none = Azure agrees.
         what: Option<String>,
     },
+    /// Another node has reached a VIP at its holder; changes no phase.
+    Reached {
+        /// The VIP.
+        vip: VipName,
+        /// The epoch of the holder; refused when it has changed.
+        epoch: Epoch,
+        /// Who reached it.
+        by: NodeId,
+    },
     /// Changes the timers. Grants keep the longer lease until `LowerLease`.
     SetTiming {
         /// The new timers.

@@ -7,7 +7,7 @@ use vipfence_types::{Epoch, MoveId, Mutation, NodeId, RequestId, Revision, VipNa
 
 use super::{
     Applied, AzureOperation, DriftRecord, Entry, Event, EventKind, Move, Note, Outcome, PhaseSpan,
-    Refused, Registry, Request, record::RECORD_FORMAT,
+    Reached, Refused, Registry, Request, record::RECORD_FORMAT,
 };
 
 /// How many events are kept.
@@ -215,6 +215,28 @@ impl Registry {
                 }
             }
         });
+        Ok(Applied::Done)
+    }
+
+    /// Another node has reached a VIP at its holder.
+    pub(crate) fn reached(
+        &mut self,
+        entry: Entry<'_>,
+        vip: &VipName,
+        epoch: Epoch,
+        by: &NodeId,
+    ) -> Result<Applied, Refused> {
+        let Some(record) = self.vips.get_mut(vip) else {
+            return Err(Refused::VipNotFound(vip.clone()));
+        };
+        if record.unreached().is_none_or(|at| at.epoch != epoch) {
+            return Err(Refused::Stale);
+        }
+        let record = Arc::make_mut(record);
+        record.reached = Some(Reached { epoch, by: by.clone(), at_ms: entry.at_ms });
+        record.revision = entry.revision;
+        let message = format!("{by} reaches VIP {vip} at its holder");
+        self.record(entry, EventKind::Reached, Some(vip), Some(by.clone()), epoch, message);
         Ok(Applied::Done)
     }
 

@@ -60,6 +60,7 @@ impl Registry {
             found: std::collections::BTreeMap::new(),
             held_since_ms: None,
             drift: None,
+            reached: None,
         };
         if let Some(node) = to {
             self.check_may_hold(&record, node)?;

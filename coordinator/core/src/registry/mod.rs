@@ -32,7 +32,8 @@ pub use command::{
 };
 pub use record::{
     AzureOperation, AzureTrack, Cause, DriftRecord, Event, EventKind, GrantTrack, Granted, Intent,
-    Move, NodeRecord, OperationKind, Outcome, Phase, PhaseSpan, Place, RECORD_FORMAT, VipRecord,
+    Move, NodeRecord, OperationKind, Outcome, Phase, PhaseSpan, Place, RECORD_FORMAT, Reached,
+    VipRecord,
 };
 
 pub use history::VipLog;
@@ -143,6 +144,7 @@ impl Registry {
             Body::Step { vip, phase, step } => self.step(entry, vip, *phase, step),
             Body::Note { vip, id, note } => self.note(entry, vip, *id, note),
             Body::Drift { vip, phase, what } => self.drift(entry, vip, *phase, what.as_deref()),
+            Body::Reached { vip, epoch, by } => self.reached(entry, vip, *epoch, by),
             Body::SetTiming { timing } => self.set_timing(entry, *timing),
             Body::LowerLease { vip, epoch, timing } => {
                 self.lower_lease(entry, vip, *epoch, *timing)

@@ -220,6 +220,20 @@ pub struct VipRecord {
     /// How Azure disagrees with the tracks, as a leader read it.
     #[serde(default)]
     pub drift: Option<DriftRecord>,
+    /// When another node first reached the VIP, and at which epoch.
+    #[serde(default)]
+    pub reached: Option<Reached>,
+}
+
+/// Another node had an answer from the VIP's address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reached {
+    /// The epoch of the holder.
+    pub epoch: Epoch,
+    /// Who reached it.
+    pub by: NodeId,
+    /// When that was committed, in milliseconds since 1970.
+    pub at_ms: u64,
 }
 
 /// Azure disagrees with the committed state of a VIP.
@@ -500,6 +514,8 @@ pub enum EventKind {
     Attaching,
     /// A VIP is held.
     Held,
+    /// Another node had an answer from a VIP at its new holder.
+    Reached,
     /// A VIP is held by nobody, as asked for.
     Detached,
 }
@@ -528,6 +544,7 @@ impl EventKind {
             Self::Detaching => "DETACHING",
             Self::Attaching => "ATTACHING",
             Self::Held => "HELD",
+            Self::Reached => "REACHED",
             Self::Detached => "DETACHED",
         }
     }

@@ -69,7 +69,9 @@ impl Process {
                 agent::Effect::PersistHighest { epoch } => {
                     self.ask_disk(DiskCall::See(epoch), host, out);
                 }
-                agent::Effect::Run { .. }
+                // No VIP of the world asks for its data path.
+                agent::Effect::Reach { .. }
+                | agent::Effect::Run { .. }
                 | agent::Effect::Abort { .. }
                 | agent::Effect::NoteServing { .. } => {}
                 agent::Effect::Event(event) => out.facts.push(Fact::Agent(event)),

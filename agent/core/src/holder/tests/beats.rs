@@ -90,7 +90,14 @@ fn a_heartbeat_that_nobody_reports_back_on_is_given_up() {
 fn nothing_for(bench: &mut Bench, boot: &str, seq: u64) -> Vec<Effect> {
     bench.step(Input::Answered {
         boot: BootId::from(boot),
-        answer: Answer { seq, term: Term(3), grants: vec![], releasing: vec![], nowhere: vec![] },
+        answer: Answer {
+            seq,
+            term: Term(3),
+            grants: vec![],
+            releasing: vec![],
+            nowhere: vec![],
+            reach: vec![],
+        },
     })
 }
 

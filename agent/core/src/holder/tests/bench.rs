@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use vipfence_types::{
     Answer, BootId, Clocks, ClusterName, Epoch, Grant, Heartbeat, NicId, NicRecord, NodeId,
-    Nowhere, Refusal, Term, VipAddress, VipEpoch, VipName,
+    Nowhere, Reach, Refusal, Term, VipAddress, VipEpoch, VipName,
 };
 
 use crate::{Call, Effect, EndCause, Event, Found, Holder, Input, Spent, Start};
@@ -22,6 +22,8 @@ pub(super) struct Bench {
     answered: u64,
     /// What the next answer says beside grants and releases.
     pub(super) nowhere: Vec<Nowhere>,
+    /// What every answer asks to reach.
+    pub(super) reach: Vec<Reach>,
     /// What was said of pauses and clock steps.
     pub(super) gaps: Vec<Effect>,
 }
@@ -83,7 +85,8 @@ impl Bench {
     pub(super) fn from(start: Start) -> (Self, Vec<Effect>) {
         let now = Clocks::all_at(secs(1_000));
         let (holder, effects) = Holder::start(now, start);
-        let mut bench = Self { holder, now, seq: 0, answered: 0, nowhere: vec![], gaps: vec![] };
+        let mut bench =
+            Self { holder, now, seq: 0, answered: 0, nowhere: vec![], reach: vec![], gaps: vec![] };
         bench.note(&effects);
         (bench, effects)
     }
@@ -119,7 +122,7 @@ impl Bench {
         grants: &[Grant],
         releasing: &[VipEpoch],
     ) -> Vec<Effect> {
-        let nowhere = core::mem::take(&mut self.nowhere);
+        let (nowhere, reach) = (core::mem::take(&mut self.nowhere), self.reach.clone());
         self.step(Input::Answered {
             boot: BootId::from("boot-1"),
             answer: Answer {
@@ -128,6 +131,7 @@ impl Bench {
                 grants: grants.to_vec(),
                 releasing: releasing.to_vec(),
                 nowhere,
+                reach,
             },
         })
     }

@@ -6,6 +6,7 @@ mod beats;
 mod bench;
 mod leases;
 mod random;
+mod reaches;
 mod releases;
 mod sighted;
 mod stops;

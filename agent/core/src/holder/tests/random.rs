@@ -209,6 +209,7 @@ impl World {
                 Effect::PersistHighest { .. }
                 | Effect::Abort { .. }
                 | Effect::Event(_)
+                | Effect::Reach { .. }
                 | Effect::Stopped => {}
             }
         }
@@ -355,7 +356,7 @@ impl World {
         // To whoever does not stop it means nothing.
         let reason = "nobody".to_owned();
         let nowhere = vec![Nowhere { vip: name(VIPS[0]), reason }];
-        let answer = Answer { seq, term: Term(1), grants, releasing, nowhere };
+        let answer = Answer { seq, term: Term(1), grants, releasing, nowhere, reach: vec![] };
         let boot = boot(self.boot);
         self.step(Input::Answered { boot, answer });
     }

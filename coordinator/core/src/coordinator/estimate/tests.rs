@@ -38,6 +38,7 @@ fn record() -> VipRecord {
         found: std::collections::BTreeMap::new(),
         held_since_ms: None,
         drift: None,
+        reached: None,
     }
 }
 

@@ -73,6 +73,7 @@ fn beat(id: u64, from: &str) -> Input {
         }],
         health: vipfence_types::NodeHealth::default(),
         failing: vec![],
+        reached: vec![],
         version: String::new(),
     };
     Input::Beat { id: BeatId(id), heartbeat }

@@ -106,6 +106,7 @@ impl Agent {
                 detail: String::new(),
             },
             failing: vec![],
+            reached: vec![],
             version: "test".into(),
         }
     }

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use vipfence_types::{Clocks, Mutation, NicId, NodeId, VipEpoch};
+use vipfence_types::{Clocks, DataPath, Mutation, NicId, NodeId, VipEpoch};
 
 use super::{Decision, Facts};
 use crate::{
     nic::{NicWriter, Provisioning},
-    registry::{AzureTrack, Cause, GrantTrack, Move, Place, Step, VipRecord},
+    registry::{AzureTrack, Body, Cause, GrantTrack, Move, Place, Step, VipRecord},
 };
 
 impl Facts<'_> {
@@ -62,7 +62,12 @@ impl Facts<'_> {
         let at = VipEpoch { vip: record.name.clone(), epoch: grant.epoch };
         let entered = grant.epoch == open.epoch || open.cause == Cause::Drift;
         let added = self.lead.peers.has_added(target, &at) || Mutation::HeldBeforeAdd.is_on();
-        if grant.node == *target && entered && added {
+        self.look_for_traffic(record, decision);
+        let required = record.spec.data_path == DataPath::Required;
+        let flows = !required || record.unreached().is_none();
+        if grant.node == *target && entered && added && !flows {
+            decision.wait(format!("no other node has reached it at {target} yet"), None);
+        } else if grant.node == *target && entered && added {
             let cleared = self.cleared(record);
             decision.step(record, Step::Held { epoch: grant.epoch, cleared });
         } else if !known {
@@ -74,6 +79,14 @@ impl Facts<'_> {
             let why = report.filter(|problem| !problem.is_empty());
             let why = why.map_or(String::new(), |problem| format!(": {problem}"));
             decision.wait(format!("{target} has not added the address yet{why}"), None);
+        }
+    }
+
+    /// Commits that another node has reached the VIP at its holder.
+    pub(super) fn look_for_traffic(&self, record: &VipRecord, decision: &mut Decision) {
+        if let (Some(by), Some(at)) = (self.lead.newly_reached(record), record.unreached()) {
+            let (vip, epoch, by) = (at.vip, at.epoch, by.clone());
+            decision.step.get_or_insert(Body::Reached { vip, epoch, by });
         }
     }
 

@@ -26,6 +26,7 @@ impl Facts<'_> {
     pub(super) fn at_rest(&self, record: &VipRecord, decision: &mut Decision) {
         self.seal_exposed(record, decision);
         self.look_for_holder(record, decision);
+        self.look_for_traffic(record, decision);
         self.look_for_drift(record, decision);
     }
 
