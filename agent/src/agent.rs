@@ -36,18 +36,21 @@ use vipfence_coordinator::{
     consensus::{Consensus, ConsensusConfig, Peer, SnapshotLimits},
 };
 use vipfence_coordinator_core::{Founder, Registry, Setup};
-use vipfence_types::{Answer, BootId, Heartbeat, NodeId};
+use vipfence_types::{Answer, BootId, Heartbeat, NodeId, VipName};
 
 use crate::{
     cli::AgentArgs,
     clock::{ClockSource, SystemClocks},
     config::{self, NodeConfig, OsDriver},
     doctor::Doctor,
+    duty::{Attendant, ServiceManager, Systemctl},
+    health::{self, Prober},
     http,
     metrics::Metrics,
     node::{self, BeatError, BeatTransport, NodeHandle, NodeParts, NodeRunner, state::NodeState},
     os::{AddressDriver, linux::Kernel, userspace::Userspace},
     output::complain,
+    spawner::Spawner,
     supervisor::{Device, Manager, Supervisor},
 };
 
@@ -108,6 +111,7 @@ async fn serve(config: NodeConfig) -> anyhow::Result<()> {
     let driver = driver(&config, &consensus, &azure, &clocks, tally);
 
     let driver_os = os_driver(&config, &clocks).await?;
+    let attendant = Arc::new(attendant(&config, &consensus)?);
     let transport = Arc::new(ToLeader(LeaderLink::new(consensus.clone())));
     let node_config = node::NodeConfig {
         cluster: config.cluster.clone(),
@@ -126,8 +130,10 @@ async fn serve(config: NodeConfig) -> anyhow::Result<()> {
         remembered,
         supervisor,
         tally: Arc::<Metrics>::clone(&metrics),
+        attendant: Arc::clone(&attendant),
     };
     let node = NodeRunner::spawn(node_config, parts).await?;
+    follow_checks(&attendant, &node)?;
 
     let (stop, stopped) = oneshot::channel::<()>();
     let doctor =
@@ -261,6 +267,48 @@ async fn os_driver(
             Ok(Arc::new(userspace))
         }
     }
+}
+
+fn attendant(config: &NodeConfig, consensus: &Consensus) -> anyhow::Result<Attendant> {
+    let spawner = Spawner::new().context("the thread that starts programs")?;
+    let services: Arc<dyn ServiceManager> = Arc::new(Systemctl::new(spawner.clone()));
+    let consensus = consensus.clone();
+    let addresses = move |vip: &VipName| {
+        let state = Arc::clone(&consensus.applied().borrow().state);
+        let record = state.vips.get(vip);
+        record
+            .map_or(vec![], |record| record.spec.addresses.iter().map(|one| one.address).collect())
+    };
+    Ok(Attendant {
+        node: config.node.clone(),
+        cluster: config.cluster.clone(),
+        vips: config.vips.clone(),
+        spawner,
+        services,
+        addresses: Box::new(addresses),
+    })
+}
+
+/// Heartbeats say whether the services behind VIPs are well here.
+fn follow_checks(attendant: &Attendant, node: &NodeHandle) -> anyhow::Result<()> {
+    let checked = || attendant.vips.iter().filter(|(_, setup)| !setup.checks.is_empty());
+    if checked().next().is_none() {
+        return Ok(());
+    }
+    let Attendant { spawner, services, .. } = attendant;
+    let prober = Prober::new(attendant.node.clone(), spawner.clone(), Arc::clone(services));
+    let prober = Arc::new(prober.context("health checks")?);
+    for (vip, setup) in checked() {
+        let node_told = node.clone();
+        let told = move |vip, failing| {
+            let node = node_told.clone();
+            async move { node.checked(vip, failing).await }.boxed()
+        };
+        let (vip, checks) = (vip.clone(), setup.checks.clone());
+        let prober = Arc::clone(&prober);
+        tokio::spawn(health::follow(vip, checks, prober, node.served(), Box::new(told)));
+    }
+    Ok(())
 }
 
 /// Heartbeats go to whoever leads.

@@ -7,12 +7,16 @@ mod config;
 #[cfg(feature = "dev")]
 mod dev;
 mod doctor;
+mod duty;
+mod health;
 mod http;
 mod journal;
 mod metrics;
 mod node;
 mod os;
 mod output;
+mod program;
+mod spawner;
 #[cfg(all(test, feature = "dev"))]
 mod stress;
 mod supervisor;

@@ -7,6 +7,7 @@
 //! **Architecture Invariant:** nothing here reads a clock, a disk, the network or the kernel, and
 //! nothing here knows how a leader decides. The shell executes effects and decides nothing.
 
+mod check;
 mod duty;
 mod effect;
 mod event;
@@ -20,6 +21,7 @@ mod service;
 mod spent;
 mod view;
 
+pub use check::{Check, CheckRules, Verdict};
 pub use duty::{Duties, Serving, Task};
 pub use effect::{Call, Effect};
 pub use event::{EndCause, Event};

@@ -139,6 +139,19 @@ pub(crate) enum ClientCommand {
     /// What the nodes need in Azure
     #[command(subcommand)]
     Azure(AzureCommand),
+    /// Print drop-ins that bind the systemd units of this node's VIPs to the agent, or write them
+    Units(UnitsArgs),
+}
+
+/// `vipfence units`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct UnitsArgs {
+    /// The node's configuration
+    #[arg(long, value_name = "FILE", default_value = "/etc/vipfence/agent.toml")]
+    pub(crate) config: PathBuf,
+    /// Write them below this folder, such as /etc/systemd/system; `systemctl daemon-reload` comes next
+    #[arg(long, value_name = "DIR")]
+    pub(crate) write: Option<PathBuf>,
 }
 
 /// `vipfence doctor`.

@@ -26,6 +26,7 @@ mod table;
 mod target;
 #[cfg(test)]
 mod tests;
+mod units;
 mod vips;
 mod watch;
 mod words;
@@ -37,6 +38,7 @@ use vipfence_proto::v1::{StepDownRequest, cluster_service_client::ClusterService
 #[cfg(feature = "dev")]
 pub(crate) use args::DevArgs;
 pub(crate) use args::{AgentArgs, Cli, ClientCommand, ClientOptions, Command};
+pub(crate) use parse::duration;
 
 use args::{AzureCommand, VipCommand};
 use exit::Exit;
@@ -96,6 +98,7 @@ async fn perform(session: &mut Session, command: ClientCommand) -> Exit {
         ClientCommand::History(args) => history::run(session, &args).await,
         ClientCommand::StepDown => step_down(session).await,
         ClientCommand::Doctor(args) => Box::pin(doctor::run(session, &args)).await,
+        ClientCommand::Units(args) => units::run(session, &args),
         ClientCommand::Azure(AzureCommand::Role(args)) => azure::role(session, &args).await,
     };
     let exit = match result {

@@ -3,10 +3,12 @@
 
 use std::{collections::BTreeSet, net::SocketAddr, ops::Range};
 
+use vipfence_agent_core::OnStop;
+
 use super::{
     problem::Problem,
     reader::{Placed, Reader, nearest},
-    sections::{Draft, PlacedPeer},
+    sections::{Draft, PlacedPeer, PlacedVip},
 };
 
 /// The address of the metadata service: link-local, answered by the host, plain HTTP by design.
@@ -19,6 +21,7 @@ pub(super) fn check(reader: &mut Reader, draft: &Draft) {
         votes(reader, draft);
     }
     nics(reader, draft);
+    units(reader, draft);
     listeners(reader, draft);
     endpoints(reader, draft);
 }
@@ -125,6 +128,26 @@ fn nics(reader: &mut Reader, draft: &Draft) {
              \"witness\"",
         ));
     }
+}
+
+/// A unit follows one VIP; and units that are bound to the agent do not outlive its restart.
+fn units(reader: &mut Reader, draft: &Draft) {
+    let each = |vip: &PlacedVip| {
+        let place = vip.units.clone();
+        vip.units.value.clone().into_iter().map(move |unit| place.with(unit))
+    };
+    let units = draft.vips.iter().flat_map(each);
+    twice(reader, "unit", units, "a unit starts and stops with one VIP, and stands there once");
+    let kept = draft.on_stop.as_ref().filter(|on_stop| on_stop.value == OnStop::Keep);
+    let Some(kept) = kept.filter(|_| draft.vips.iter().any(|vip| !vip.units.value.is_empty()))
+    else {
+        return;
+    };
+    let problem = Problem::error("`on_stop = \"keep\"` keeps no units", "keeps addresses only");
+    reader.report(problem.at(kept.span.clone()).help(
+        "units are bound to the agent, so that they do not run on when it was killed, and stop at its \
+         restart: use `on_stop = \"move\"`, or leave `units` out of the VIPs' sections",
+    ));
 }
 
 fn listeners(reader: &mut Reader, draft: &Draft) {

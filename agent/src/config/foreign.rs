@@ -13,7 +13,15 @@ fn files() -> Vec<String> {
                client_id = \"00000000-0000-0000-0000-000000000001\"\nca_file = \"/no/such/file\"\n";
     let inline = "node = { name = 'n1', data_dir = \"\"\"d\"\"\" }\npeers = [{ name = \"n1\", \
                   address = \"[fd00::4]:7600\" }]\nnics = []\n[azure]\n";
-    vec![GOOD.to_owned(), format!("{GOOD}{all}"), format!("{inline}{all}")]
+    let around = "[vips.demo]\nunits = ['a.service']\nunits_timeout = \"1s\"\n[[vips.demo.checks]]\n\
+                  name = \"x\"\nhttp = \"http://h/\"\nstatus = [200]\ninterval = \"1s\"\nrise = 0x2\n\
+                  [vips.demo.hooks]\non_fault = { command = ['/x'], timeout = \"1s\", shell = true }\n";
+    vec![
+        GOOD.to_owned(),
+        format!("{GOOD}{all}"),
+        format!("{inline}{all}"),
+        format!("{GOOD}{around}"),
+    ]
 }
 
 /// The good file with another value, or another key, somewhere.

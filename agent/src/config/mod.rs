@@ -4,7 +4,8 @@
 //! Everything is checked before anything starts, and all problems are reported at once, each
 //! pointing at its place in the file with what to do about it. What is replicated (VIPs,
 //! candidates, policies, timers of a running cluster) is deliberately not here: VIPs are made
-//! through the API, and `profile` only gives a *new* cluster its timers.
+//! through the API, and `profile` only gives a *new* cluster its timers. `[vips.NAME]` says what
+//! *runs* around a VIP on this node; whoever may call the API must not be able to say that (ADR 8).
 //!
 //! `toml`'s parsed table is walked by hand (`reader`) instead of deserialised: serde stops at the
 //! first error and knows no place for keys that it rejects.
@@ -17,17 +18,20 @@ mod reader;
 mod sections;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod vip_tests;
 
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     path::{Path, PathBuf},
 };
 
 use vipfence_agent_core::OnStop;
 use vipfence_coordinator::azure::Identity;
-use vipfence_types::{ClusterName, NicRecord, NodeId, Profile, Role, Timing};
+use vipfence_types::{ClusterName, NicRecord, NodeId, Profile, Role, Timing, VipName};
 
-use crate::{config::reader::Reader, os::Interface};
+use crate::{config::reader::Reader, duty::VipSetup, os::Interface};
 pub(crate) use problem::{ConfigError, Problem, Report, Severity};
 
 /// A checked configuration.
@@ -56,6 +60,8 @@ pub(crate) struct NodeConfig {
     pub(crate) azure: AzureConfig,
     /// What adds and drops addresses.
     pub(crate) os: OsDriver,
+    /// What runs around VIPs on this node, by their names.
+    pub(crate) vips: BTreeMap<VipName, VipSetup>,
 }
 
 impl NodeConfig {

@@ -1,7 +1,7 @@
 //! Walks a parsed TOML table: takes known keys, remembers the place of every value, and collects
 //! problems instead of stopping at the first.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use toml::{
     Spanned,
@@ -197,6 +197,97 @@ impl<'t> Section<'t> {
         sections
     }
 
+    /// The tables of a table whose keys are names, such as `[vips.NAME]`; empty if left out.
+    pub(super) fn named_tables(
+        &self,
+        reader: &mut Reader,
+        key: &'static str,
+        title: &'static str,
+        keys: &'static [&'static str],
+    ) -> Vec<(Placed<String>, Section<'t>)> {
+        let Some(value) = self.get(key) else { return Vec::new() };
+        let wrong = |value: &Spanned<DeValue<'_>>| {
+            wrong_type(key, "a table for each name", value.get_ref())
+                .at(value.span())
+                .help(format!("begin each with a line `{title}`"))
+        };
+        let DeValue::Table(entries) = value.get_ref() else {
+            reader.report(wrong(value));
+            return Vec::new();
+        };
+        let mut sections = Vec::new();
+        for (name, entry) in entries {
+            match entry.get_ref() {
+                DeValue::Table(table) => {
+                    let name = Placed::new(name.get_ref().clone().into_owned(), name.span());
+                    // An implicit table stands nowhere in the file.
+                    let span =
+                        if entry.span().is_empty() { name.span.clone() } else { entry.span() };
+                    sections.push((name, reader.section(title, table, span, keys)));
+                }
+                _ => reader.report(wrong(entry)),
+            }
+        }
+        sections
+    }
+
+    /// A list of texts that may be left out.
+    pub(super) fn texts(&self, reader: &mut Reader, key: &str) -> Option<Placed<Vec<String>>> {
+        let value = self.get(key)?;
+        let text = |entry: &Spanned<DeValue<'_>>| match entry.get_ref() {
+            DeValue::String(text) => Some(text.clone().into_owned()),
+            _ => None,
+        };
+        let texts = match value.get_ref() {
+            DeValue::Array(entries) => entries.iter().map(text).collect(),
+            _ => None,
+        };
+        if texts.is_none() {
+            let problem = wrong_type(key, "a list of texts", value.get_ref());
+            reader.report(
+                problem.at(value.span()).help(format!("write it as `{key} = [\"…\", \"…\"]`")),
+            );
+        }
+        Some(Placed::new(texts?, value.span()))
+    }
+
+    /// A list of whole numbers that may be left out.
+    pub(super) fn numbers(&self, reader: &mut Reader, key: &str) -> Option<Placed<Vec<u32>>> {
+        let value = self.get(key)?;
+        let numbers = match value.get_ref() {
+            DeValue::Array(entries) => {
+                entries.iter().map(|entry| whole(entry.get_ref())).collect::<Option<Vec<u32>>>()
+            }
+            _ => None,
+        };
+        if numbers.is_none() {
+            let problem = wrong_type(key, "a list of whole numbers", value.get_ref());
+            reader.report(problem.at(value.span()).help(format!("write it as `{key} = [1, 2]`")));
+        }
+        Some(Placed::new(numbers?, value.span()))
+    }
+
+    /// A whole number with a default and bounds.
+    pub(super) fn number_or(
+        &self,
+        reader: &mut Reader,
+        key: &str,
+        default: u32,
+        bounds: RangeInclusive<u32>,
+    ) -> u32 {
+        let Some(value) = self.get(key) else { return default };
+        match whole(value.get_ref()) {
+            Some(number) if bounds.contains(&number) => number,
+            _ => {
+                let (least, most) = bounds.into_inner();
+                let wanted = format!("a whole number from {least} to {most}");
+                let problem = Problem::error(format!("`{key}` must be {wanted}"), "not one");
+                reader.report(problem.at(value.span()).help(format!("write `{key} = {default}`")));
+                default
+            }
+        }
+    }
+
     /// Whether the key stands in the file, or one that was reported as meaning it.
     pub(super) fn has(&self, key: &str) -> bool {
         let misspelt = |written: &str| {
@@ -237,6 +328,13 @@ fn unknown_key(title: &str, written: &str, keys: &[&str]) -> Problem {
     match nearest(written, keys) {
         Some(near) => problem.help(format!("did you mean `{near}`?")),
         None => problem.help(format!("the keys here are: {list}")),
+    }
+}
+
+fn whole(value: &DeValue<'_>) -> Option<u32> {
+    match value {
+        DeValue::Integer(number) => u32::from_str_radix(number.as_str(), number.radix()).ok(),
+        _ => None,
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod azure;
 mod os;
+mod vips;
 
 use std::{
     net::SocketAddr,
@@ -12,17 +13,19 @@ use std::{
 
 use toml::{Spanned, de::DeTable};
 use vipfence_agent_core::OnStop;
-use vipfence_types::{ClusterName, NicId, NicRecord, NodeId, Profile, Role, validate_name};
+use vipfence_types::{
+    ClusterName, NicId, NicRecord, NodeId, Profile, Role, VipName, validate_name,
+};
 
 use super::{
     AzureConfig, Listen, NodeConfig, OsDriver, Peer, check,
     problem::Problem,
     reader::{Placed, Reader, Section, unknown_word},
 };
-use crate::os::Selector;
+use crate::{duty::VipSetup, os::Selector};
 
 const TOP: &[&str] =
-    &["cluster", "profile", "node", "listen", "peers", "nics", "azure", "os", "watchdog"];
+    &["cluster", "profile", "node", "listen", "peers", "nics", "azure", "os", "watchdog", "vips"];
 const NODE: &[&str] = &["name", "data_dir", "on_stop"];
 const LISTEN: &[&str] = &["grpc", "http", "insecure"];
 const PEER: &[&str] = &["name", "address", "role"];
@@ -49,6 +52,9 @@ pub(super) struct Draft {
     pub(super) arm: Option<Placed<String>>,
     pub(super) imds: Option<Placed<String>>,
     pub(super) authority: Option<Placed<String>>,
+    pub(super) on_stop: Option<Placed<OnStop>>,
+    /// What runs around VIPs.
+    pub(super) vips: Vec<PlacedVip>,
 }
 
 /// A peer with the places of its values.
@@ -63,6 +69,13 @@ pub(super) struct PlacedNic {
     pub(super) name: Placed<String>,
     pub(super) id: Placed<NicId>,
     pub(super) selector: Selector,
+}
+
+/// What runs around a VIP, with the places of what other sections may contradict.
+pub(super) struct PlacedVip {
+    pub(super) name: Placed<VipName>,
+    pub(super) units: Placed<Vec<String>>,
+    pub(super) setup: VipSetup,
 }
 
 /// Reads the whole file. `None` means that something necessary is missing or wrong, and has been
@@ -101,6 +114,8 @@ pub(super) fn read(
         arm: azure.arm,
         imds: azure.imds,
         authority: azure.authority,
+        vips: vips::read(reader, &top),
+        on_stop: on_stop.clone(),
     };
     read_listen(reader, &top, &mut draft);
     check::check(reader, &draft);
@@ -155,6 +170,7 @@ fn assemble(
             ..azure
         },
         os: rest.os,
+        vips: draft.vips.into_iter().map(|vip| (vip.name.value, vip.setup)).collect(),
     })
 }
 

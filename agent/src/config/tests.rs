@@ -48,7 +48,7 @@ fn with(piece: &str, replacement: &str) -> String {
     GOOD.replacen(piece, replacement, 1)
 }
 
-fn errors_of(text: &str) -> String {
+pub(super) fn errors_of(text: &str) -> String {
     match parse("agent.toml", text, Path::new("/etc/vipfence")) {
         Ok(loaded) => panic!("accepted: {:?}", loaded.config),
         Err(error) => error.render(false),
@@ -56,7 +56,7 @@ fn errors_of(text: &str) -> String {
 }
 
 /// Asserts that the report has all of these pieces.
-fn shows(report: &str, pieces: &[&str]) {
+pub(super) fn shows(report: &str, pieces: &[&str]) {
     // Long help lines are wrapped.
     let flat = report.split_whitespace().collect::<Vec<_>>().join(" ").replace(" │ ", " ");
     for piece in pieces {

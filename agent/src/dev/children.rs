@@ -1,7 +1,7 @@
 //! The processes that `vipfence dev` starts: started from one thread, watched until they end.
 //!
 //! A child asks the kernel to be killed when the *thread* that forked it ends (`parent`). A worker
-//! of the runtime may end before the process does; the spawner's thread ends with `Children`.
+//! of the runtime may end before the process does; the [`Spawner`]'s thread ends with `Children`.
 
 use std::{
     ffi::OsStr,
@@ -10,18 +10,16 @@ use std::{
     os::unix::process::ExitStatusExt as _,
     path::PathBuf,
     process::{ExitStatus, Stdio},
-    sync::mpsc as std_mpsc,
-    thread,
 };
 
 use tokio::{
-    process::{Child, Command},
-    runtime::Handle,
-    sync::{mpsc, oneshot, watch},
+    process::Command,
+    sync::{mpsc, watch},
     task::JoinSet,
 };
 
 use super::parent::PARENT;
+use crate::spawner::Spawner;
 
 /// A child's place in the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -158,40 +156,6 @@ pub(super) fn own_program() -> PathBuf {
     match std::env::current_exe() {
         Ok(path) if path.exists() => path,
         _ => PathBuf::from("/proc/self/exe"),
-    }
-}
-
-/// The thread that forks.
-#[derive(Debug)]
-struct Spawner {
-    jobs: std_mpsc::Sender<Job>,
-}
-
-#[derive(Debug)]
-struct Job {
-    command: Command,
-    answer: oneshot::Sender<io::Result<Child>>,
-}
-
-impl Spawner {
-    fn new() -> io::Result<Self> {
-        let (jobs, inbox) = std_mpsc::channel::<Job>();
-        let runtime = Handle::current();
-        thread::Builder::new().name("spawner".to_owned()).spawn(move || {
-            let _runtime = runtime.enter();
-            for mut job in inbox {
-                // A child that nobody waits for is killed when it is dropped.
-                let _ = job.answer.send(job.command.spawn());
-            }
-        })?;
-        Ok(Self { jobs })
-    }
-
-    async fn spawn(&self, command: Command) -> io::Result<Child> {
-        let gone = || io::Error::other("the thread that starts processes is gone");
-        let (answer, child) = oneshot::channel();
-        self.jobs.send(Job { command, answer }).map_err(|_| gone())?;
-        child.await.map_err(|_| gone())?
     }
 }
 

@@ -4,15 +4,16 @@
 //! The queues have no limit of their own: the machine has at most one call of each kind under way
 //! per VIP.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc::{Sender, UnboundedReceiver};
+use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
-use tracing::warn;
-use vipfence_agent_core::{Call, Input};
+use tracing::{error, warn};
+use vipfence_agent_core::{Call, Input, Serving};
 use vipfence_types::{Clocks, Epoch, VipName};
 
 use super::state::{NodeState, StateError};
@@ -22,8 +23,17 @@ use crate::os::{Addition, AddressDriver, OsError};
 /// A call to the OS.
 pub(super) enum OsCall {
     Add(AddCall),
-    Remove { call: Call, addresses: Vec<IpAddr> },
-    Sweep { call: Call, managed: BTreeSet<IpAddr>, keep: BTreeSet<IpAddr> },
+    /// Before that, where it is wanted, connections to the addresses are reset.
+    Remove {
+        call: Call,
+        addresses: Vec<IpAddr>,
+        reset: bool,
+    },
+    Sweep {
+        call: Call,
+        managed: BTreeSet<IpAddr>,
+        keep: BTreeSet<IpAddr>,
+    },
 }
 
 /// Addresses to put on the OS, and when that must have begun.
@@ -36,8 +46,17 @@ pub(super) struct AddCall {
 
 /// A call to the disk.
 pub(super) enum DiskCall {
-    Spend { call: Call, vip: VipName, addresses: Vec<IpAddr>, epoch: Epoch },
+    Spend {
+        call: Call,
+        vip: VipName,
+        addresses: Vec<IpAddr>,
+        epoch: Epoch,
+    },
     See(Epoch),
+    Serve(VipName, Option<Serving>),
+    Token(VipName, Option<Epoch>),
+    /// All before it is done. An error: what is noted of this VIP is not on disk.
+    Reached(VipName, oneshot::Sender<Result<(), String>>),
 }
 
 /// Works off the calls to the OS until the node ends.
@@ -69,7 +88,10 @@ pub(super) async fn work_os(
                 }
                 add_all(adds, &*driver, &*clocks).await
             }
-            OsCall::Remove { call, addresses } => {
+            OsCall::Remove { call, addresses, reset } => {
+                if reset {
+                    driver.reset_connections(&addresses).await;
+                }
                 vec![removed(call, driver.remove(addresses).await)]
             }
             OsCall::Sweep { call, managed, keep } => {
@@ -160,6 +182,7 @@ pub(super) async fn work_disk(
     outcomes: Sender<Input>,
 ) {
     let state = Arc::new(state);
+    let mut unwritten: BTreeMap<VipName, String> = BTreeMap::new();
     while let Some(call) = calls.recv().await {
         let state = Arc::clone(&state);
         match call {
@@ -177,6 +200,27 @@ pub(super) async fn work_disk(
                 if let Err(problem) = flush(move || state.see(epoch)).await {
                     warn!(%epoch, "cannot write the highest epoch: {problem}");
                 }
+            }
+            DiskCall::Serve(vip, serving) => {
+                let named = vip.clone();
+                match flush(move || state.serve(&named, serving)).await {
+                    Ok(()) => drop(unwritten.remove(&vip)),
+                    Err(problem) => {
+                        error!(%vip, "cannot write what is done around the VIP: {problem}");
+                        unwritten.insert(vip, problem);
+                    }
+                }
+            }
+            DiskCall::Token(vip, epoch) => {
+                let named = vip.clone();
+                if let Err(problem) = flush(move || state.token(&named, epoch)).await {
+                    error!(%vip, "cannot write the fencing token, or take it away: {problem}");
+                }
+            }
+            DiskCall::Reached(vip, reached) => {
+                let written = unwritten.get(&vip).map_or(Ok(()), |problem| Err(problem.clone()));
+                // Nobody waits any more where the node has ended.
+                let _ended = reached.send(written);
             }
         }
     }

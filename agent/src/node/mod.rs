@@ -8,6 +8,8 @@
 //!            view, changes                  |        | ------------> (in order)
 //!                                           +--------+  flushes       NodeState
 //!                                             owns the Holder ------> (in order)
+//!                                                         tasks        Attendant
+//!                                                           --------> (hooks, units)
 //! ```
 //!
 //! **Architecture Invariant:** nothing here compares an epoch or decides about a lease; that is
@@ -18,16 +20,18 @@ mod calls;
 mod journal;
 mod runner;
 pub(crate) mod state;
+mod tasks;
+mod tokens;
 mod transport;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, watch};
 use vipfence_agent_core::{Holder, Input, LocalView, OnStop, Start};
-use vipfence_types::{BootId, ClusterName, NicRecord, NodeId};
+use vipfence_types::{BootId, ClusterName, NicRecord, NodeId, VipName};
 
 pub(crate) use self::journal::NodeTally;
 pub(crate) use self::transport::{BeatError, BeatTransport};
@@ -35,6 +39,8 @@ pub(crate) use self::transport::{BeatError, BeatTransport};
 use self::runner::Runner;
 use self::state::{NodeState, Remembered};
 use crate::clock::ClockSource;
+use crate::duty::Attendant;
+use crate::health::Served;
 use crate::os::{AddressDriver, OsError};
 use crate::supervisor::Supervisor;
 
@@ -76,6 +82,8 @@ pub(crate) struct NodeParts {
     pub(crate) supervisor: Supervisor,
     /// Who counts what happens.
     pub(crate) tally: Arc<dyn NodeTally>,
+    /// Who does what is to be done around VIPs.
+    pub(crate) attendant: Arc<Attendant>,
 }
 
 /// A running node, to look at and to steer. A clone is the same node.
@@ -86,6 +94,7 @@ pub(crate) struct NodeHandle {
     inputs: mpsc::Sender<Input>,
     nudged: Arc<Notify>,
     changes: watch::Receiver<LocalView>,
+    served: Served,
 }
 
 /// Starts nodes.
@@ -109,19 +118,22 @@ impl NodeRunner {
             highest_epoch: parts.remembered.highest_epoch,
             found: parts.driver.found(&config.managed).await?,
             managed: config.managed,
-            duties: BTreeMap::new(),
-            serving: BTreeMap::new(),
+            duties: parts.attendant.duties(),
+            serving: parts.remembered.serving.clone(),
         };
+        let serving = parts.remembered.serving.into_iter();
         let now = parts.clocks.now();
         let (holder, effects) = Holder::start(now, start);
         let (inputs, outcomes) = mpsc::channel(INPUTS_KEPT);
         let (published, changes) = watch::channel(holder.view(now));
+        let (serves, served) = watch::channel(BTreeSet::new());
         let handle = NodeHandle {
             holder: Arc::new(Mutex::new(holder)),
             clocks: Arc::clone(&parts.clocks),
             inputs,
             nudged: Arc::default(),
             changes,
+            served,
         };
         let workings = runner::Workings {
             boot: config.boot,
@@ -129,8 +141,11 @@ impl NodeRunner {
             transport: parts.transport,
             state: parts.state,
             published,
+            served: serves,
             supervisor: parts.supervisor,
             tally: parts.tally,
+            attendant: parts.attendant,
+            complete: serving.map(|(vip, serving)| (vip, serving.complete)).collect(),
         };
         let runner = Runner::new(handle.clone(), workings);
         tokio::spawn(runner.run(effects, outcomes));
@@ -159,6 +174,16 @@ impl NodeHandle {
     /// How the node is.
     pub(crate) async fn health(&self, arm_ok: Option<bool>, detail: String) {
         self.tell(Input::Health { arm_ok, detail }).await;
+    }
+
+    /// How the service behind a VIP is on this node: why it is not well.
+    pub(crate) async fn checked(&self, vip: VipName, failing: Option<String>) {
+        self.tell(Input::Checked { vip, failing }).await;
+    }
+
+    /// The VIPs whose addresses are here, with all done that their acquisition asks for.
+    pub(crate) fn served(&self) -> Served {
+        self.served.clone()
     }
 
     /// The cluster's VIPs have these addresses now.

@@ -1,20 +1,23 @@
 //! The loop: receive, step, execute in order, feed back.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::{self, UnboundedSender};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
-use vipfence_agent_core::{Call, Effect, HeldVip, Input, LOOK_EVERY, LocalView};
-use vipfence_types::{BootId, Heartbeat};
+use vipfence_agent_core::{Call, Effect, Event, HeldVip, Input, LOOK_EVERY, LocalView};
+use vipfence_types::{BootId, Heartbeat, VipName};
 
 use super::calls::{AddCall, DiskCall, OsCall, watch_os, work_disk, work_os};
 use super::state::NodeState;
+use super::tasks::{TaskCall, Tasks};
 use super::transport::{BeatError, BeatTransport};
 use super::{NodeHandle, NodeTally, journal};
+use crate::duty::Attendant;
 use crate::os::{Addition, AddressDriver};
 use crate::supervisor::Supervisor;
 
@@ -28,8 +31,12 @@ pub(super) struct Workings {
     pub(super) transport: Arc<dyn BeatTransport>,
     pub(super) state: NodeState,
     pub(super) published: watch::Sender<LocalView>,
+    pub(super) served: watch::Sender<BTreeSet<VipName>>,
     pub(super) supervisor: Supervisor,
     pub(super) tally: Arc<dyn NodeTally>,
+    pub(super) attendant: Arc<Attendant>,
+    /// The VIPs around which all is done, or not yet.
+    pub(super) complete: BTreeMap<VipName, bool>,
 }
 
 /// A node's loop.
@@ -38,8 +45,12 @@ pub(super) struct Runner {
     boot: BootId,
     transport: Arc<dyn BeatTransport>,
     published: watch::Sender<LocalView>,
+    served: watch::Sender<BTreeSet<VipName>>,
     supervisor: Supervisor,
     tally: Arc<dyn NodeTally>,
+    attendant: Arc<Attendant>,
+    tasks: Tasks,
+    complete: BTreeMap<VipName, bool>,
     os: UnboundedSender<OsCall>,
     disk: UnboundedSender<DiskCall>,
     workers: [JoinHandle<()>; 2],
@@ -52,6 +63,7 @@ impl Runner {
         let (disk, disk_calls) = mpsc::unbounded_channel();
         let clocks = Arc::clone(&handle.clocks);
         let outcomes = handle.inputs.clone();
+        let tasks = Tasks::new(Arc::clone(&workings.attendant), outcomes.clone());
         let watching = tokio::spawn(watch_os(Arc::clone(&workings.driver), outcomes.clone()));
         let workers = [
             tokio::spawn(work_os(os_calls, workings.driver, clocks, outcomes.clone())),
@@ -62,8 +74,12 @@ impl Runner {
             boot: workings.boot,
             transport: workings.transport,
             published: workings.published,
+            served: workings.served,
             supervisor: workings.supervisor,
             tally: workings.tally,
+            attendant: workings.attendant,
+            tasks,
+            complete: workings.complete,
             os,
             disk,
             workers,
@@ -76,7 +92,7 @@ impl Runner {
     pub(super) async fn run(mut self, first: Vec<Effect>, inputs: mpsc::Receiver<Input>) {
         self.repeat(first, inputs).await;
         self.watching.abort();
-        drop((self.os, self.disk));
+        drop((self.os, self.disk, self.tasks));
         for worker in self.workers {
             // One that hangs in the OS or on the disk dies with the process.
             let _hangs = tokio::time::timeout(END_WAIT, worker).await;
@@ -111,7 +127,7 @@ impl Runner {
         }
     }
 
-    fn execute(&self, effects: Vec<Effect>) {
+    fn execute(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
                 Effect::Send { heartbeat, give_up_after } => self.send(*heartbeat, give_up_after),
@@ -130,8 +146,9 @@ impl Runner {
                     computed_at,
                     start_within,
                 })),
-                Effect::Drop { call, addresses, .. } => {
-                    self.ask_os(OsCall::Remove { call, addresses })
+                Effect::Drop { call, vip, addresses } => {
+                    let reset = self.attendant.resets_connections(&vip);
+                    self.ask_os(OsCall::Remove { call, addresses, reset });
                 }
                 Effect::Sweep { call, managed, keep } => {
                     self.ask_os(OsCall::Sweep { call, managed, keep })
@@ -140,9 +157,23 @@ impl Runner {
                     self.ask_disk(DiskCall::Spend { call, vip, addresses, epoch })
                 }
                 Effect::PersistHighest { epoch } => self.ask_disk(DiskCall::See(epoch)),
-                Effect::Run { .. } | Effect::Abort { .. } | Effect::NoteServing { .. } => {}
                 Effect::Reach { call, target, within } => self.reach(call, target, within),
+                // The machine has an eye on the time, and aborts.
+                Effect::Run { call, vip, epoch, task, within: _ } => {
+                    let (reached, ready) = oneshot::channel();
+                    self.ask_disk(DiskCall::Reached(vip.clone(), reached));
+                    self.tasks.run(TaskCall { call, vip, epoch, task }, ready);
+                }
+                Effect::Abort { call } => self.tasks.abort(call),
+                Effect::NoteServing { vip, serving } => {
+                    match serving {
+                        Some(serving) => self.complete.insert(vip.clone(), serving.complete),
+                        None => self.complete.remove(&vip),
+                    };
+                    self.ask_disk(DiskCall::Serve(vip, serving));
+                }
                 Effect::Event(event) => {
+                    self.show_token(&event);
                     journal::write(&event);
                     self.tally.event(&event);
                 }
@@ -187,6 +218,17 @@ impl Runner {
         });
     }
 
+    /// The token stands in its file for as long as the node may hold the VIP.
+    fn show_token(&self, event: &Event) {
+        match event {
+            Event::Entitled { vip, epoch } => {
+                self.ask_disk(DiskCall::Token(vip.clone(), Some(*epoch)));
+            }
+            Event::NotEntitled { vip, .. } => self.ask_disk(DiskCall::Token(vip.clone(), None)),
+            _ => {}
+        }
+    }
+
     fn ask_os(&self, call: OsCall) {
         // Without its worker nothing is confirmed, and the lifetimes run out.
         let _gone = self.os.send(call);
@@ -201,6 +243,14 @@ impl Runner {
         let now = self.handle.clocks.now();
         let view = self.handle.holder().view(now);
         self.supervisor.look(now, &view);
+        let serves = |held: &&HeldVip| held.added && self.complete.get(&held.vip) != Some(&false);
+        let served: BTreeSet<VipName> =
+            view.held.iter().filter(serves).map(|held| held.vip.clone()).collect();
+        self.served.send_if_modified(|last| {
+            let changed = *last != served;
+            *last = served;
+            changed
+        });
         self.published.send_if_modified(|last| {
             let changed = !same_but_for_time(last, &view);
             *last = view;

@@ -1,4 +1,4 @@
-//! The node's own memory: `DIR/lock` and `DIR/holder.redb`.
+//! The node's own memory: `DIR/lock` and `DIR/holder.redb`; and `DIR/tokens`, for others to read.
 //!
 //! One agent at a time has a state directory, so the boot that is written there is the one that
 //! this start replaces (design.md §6). What is spent is flushed before it is confirmed (I5, attack
@@ -10,14 +10,17 @@
 #[cfg(test)]
 mod foreign;
 
+use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
-use vipfence_agent_core::Spent;
+use vipfence_agent_core::{Serving, Spent};
 use vipfence_types::{BootId, Epoch, VipName, brief};
+
+use super::tokens::Tokens;
 
 /// The version of the records. A newer one is not touched.
 const FORMAT: u64 = 1;
@@ -26,6 +29,8 @@ const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("numbers");
 const WORDS: TableDefinition<'_, &str, &str> = TableDefinition::new("words");
 const SPENT_ADDRESSES: TableDefinition<'_, &str, u64> = TableDefinition::new("spent_addresses");
 const SPENT_VIPS: TableDefinition<'_, &str, u64> = TableDefinition::new("spent_vips");
+/// What is done around a VIP: the epoch, and whether it is complete.
+const SERVING: TableDefinition<'_, &str, (u64, bool)> = TableDefinition::new("serving");
 
 const FORMAT_KEY: &str = "format";
 const HIGHEST_EPOCH_KEY: &str = "highest_epoch";
@@ -91,6 +96,8 @@ pub(crate) struct Remembered {
     pub(crate) spent: Spent,
     /// The highest epoch ever seen.
     pub(crate) highest_epoch: Epoch,
+    /// What was begun around VIPs.
+    pub(crate) serving: BTreeMap<VipName, Serving>,
 }
 
 /// A state directory that this process has for itself.
@@ -98,6 +105,7 @@ pub(crate) struct Remembered {
 pub(crate) struct NodeState {
     file: PathBuf,
     database: Database,
+    tokens: Tokens,
     /// The lock lives as long as this file is open, and dies with the process.
     _lock: File,
 }
@@ -120,8 +128,10 @@ impl NodeState {
         let opened = std::panic::catch_unwind(|| open_whole(&file));
         let opened = opened.map_err(|_| damaged())?.map_err(fail)?;
         let database = opened.ok_or_else(damaged)?;
+        let tokens = Tokens::open(dir)
+            .map_err(|source| StateError::Directory { dir: dir.join("tokens"), source })?;
         sync_directory(dir)?;
-        let state = Self { file: file.clone(), database, _lock: lock };
+        let state = Self { file: file.clone(), database, tokens, _lock: lock };
         let found = state.begin().map_err(fail)?;
         if found > FORMAT {
             return Err(StateError::Newer { file, found });
@@ -161,6 +171,38 @@ impl NodeState {
         })
     }
 
+    /// Writes what is done around a VIP; none = nothing any more. On disk when it returns.
+    ///
+    /// # Errors
+    /// The database cannot be written; it may have been all the same.
+    pub(crate) fn serve(&self, vip: &VipName, serving: Option<Serving>) -> Result<(), StateError> {
+        self.write(|transaction| {
+            let mut table = transaction.open_table(SERVING)?;
+            match serving {
+                Some(Serving { epoch, complete }) => {
+                    table.insert(vip.as_str(), (epoch.0, complete))?;
+                }
+                None => {
+                    table.remove(vip.as_str())?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Lets applications see the epoch under which this node may hold a VIP; none = it may not.
+    ///
+    /// # Errors
+    /// The file cannot be written, or taken away.
+    pub(crate) fn token(&self, vip: &VipName, epoch: Option<Epoch>) -> Result<(), StateError> {
+        let written = match epoch {
+            Some(epoch) => self.tokens.write(vip, epoch),
+            None => self.tokens.remove(vip),
+        };
+        let dir = || self.file.with_file_name("tokens");
+        written.map_err(|source| StateError::Directory { dir: dir(), source })
+    }
+
     fn write(
         &self,
         change: impl FnOnce(&redb::WriteTransaction) -> Result<(), redb::Error>,
@@ -195,6 +237,7 @@ impl NodeState {
         transaction.open_table(WORDS)?;
         transaction.open_table(SPENT_ADDRESSES)?;
         transaction.open_table(SPENT_VIPS)?;
+        transaction.open_table(SERVING)?;
         transaction.commit()?;
         Ok(found)
     }
@@ -225,10 +268,16 @@ impl NodeState {
             let vip = VipName::new(&vip).map_err(|error| damaged(error.to_string()))?;
             spent.vips.insert(vip, Epoch(epoch));
         }
+        let mut serving = BTreeMap::new();
+        for (vip, (epoch, complete)) in raw.serving {
+            let vip = VipName::new(&vip).map_err(|error| damaged(error.to_string()))?;
+            serving.insert(vip, Serving { epoch: Epoch(epoch), complete });
+        }
         Ok(Remembered {
             replaces: raw.boots.split_whitespace().map(BootId::from).collect(),
             highest_epoch: Epoch(raw.highest_epoch).max(spent.highest()),
             spent,
+            serving,
         })
     }
 
@@ -243,6 +292,7 @@ impl NodeState {
             boots: boots.unwrap_or_default(),
             addresses: entries(&transaction.open_table(SPENT_ADDRESSES)?)?,
             vips: entries(&transaction.open_table(SPENT_VIPS)?)?,
+            serving: entries(&transaction.open_table(SERVING)?)?,
         })
     }
 }
@@ -253,11 +303,13 @@ struct Raw {
     boots: String,
     addresses: Vec<(String, u64)>,
     vips: Vec<(String, u64)>,
+    serving: Vec<(String, (u64, bool))>,
 }
 
-fn entries(
-    table: &impl ReadableTable<&'static str, u64>,
-) -> Result<Vec<(String, u64)>, redb::Error> {
+fn entries<V>(table: &impl ReadableTable<&'static str, V>) -> Result<Vec<(String, V)>, redb::Error>
+where
+    V: for<'a> redb::Value<SelfType<'a> = V> + 'static,
+{
     let mut all = Vec::new();
     for entry in table.iter()? {
         let (key, value) = entry?;
@@ -340,8 +392,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let deep = dir.path().join("a/b");
         let (_state, remembered) = NodeState::open(&deep, &BootId::from("b1")).unwrap();
-        let nothing =
-            Remembered { replaces: vec![], spent: Spent::default(), highest_epoch: Epoch(0) };
+        let nothing = Remembered {
+            replaces: vec![],
+            spent: Spent::default(),
+            highest_epoch: Epoch(0),
+            serving: BTreeMap::new(),
+        };
         assert_eq!(remembered, nothing);
     }
 
@@ -360,6 +416,27 @@ mod tests {
         let mut spent = Spent::default();
         spent.spend(&vip(), &[address()], Epoch(7));
         assert_eq!(remembered.spent, spent);
+    }
+
+    #[test]
+    fn what_was_begun_around_a_vip_survives_until_it_is_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let (state, _) = NodeState::open(dir.path(), &BootId::from("b1")).unwrap();
+        let (begun, done) = (
+            Serving { epoch: Epoch(7), complete: false },
+            Serving { epoch: Epoch(7), complete: true },
+        );
+        let web = VipName::new("web").unwrap();
+        state.serve(&vip(), Some(begun)).unwrap();
+        state.serve(&web, Some(begun)).unwrap();
+        state.serve(&vip(), Some(done)).unwrap();
+        drop(state);
+        let (state, remembered) = NodeState::open(dir.path(), &BootId::from("b2")).unwrap();
+        assert_eq!(remembered.serving, BTreeMap::from([(vip(), done), (web.clone(), begun)]));
+        state.serve(&vip(), None).unwrap();
+        drop(state);
+        let (_state, remembered) = NodeState::open(dir.path(), &BootId::from("b3")).unwrap();
+        assert_eq!(remembered.serving, BTreeMap::from([(web, begun)]));
     }
 
     #[test]

@@ -130,6 +130,7 @@ impl Bench {
             remembered,
             supervisor,
             tally: Arc::new(()),
+            attendant: Arc::new(Attendant::idle()),
         };
         let node = NodeRunner::spawn(config, parts).await.unwrap();
         Self { dir, leader, driver, node, heard }

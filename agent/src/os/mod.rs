@@ -83,6 +83,13 @@ pub(crate) trait AddressDriver: Send + Sync {
     /// for each addition, in their order; `Ok` only after its addresses were read back.
     fn add(&self, additions: Vec<Addition>) -> BoxFuture<'_, Vec<Result<(), OsError>>>;
 
+    /// Resets TCP connections to the addresses, which are about to go, so that who waits at their
+    /// other end hears of it. What cannot be done is left. Nothing where the OS has no such
+    /// connections.
+    fn reset_connections<'a>(&'a self, _addresses: &'a [IpAddr]) -> BoxFuture<'a, ()> {
+        Box::pin(std::future::ready(()))
+    }
+
     /// Takes the addresses off the OS; one that is not there is no error. `Ok` only after a read
     /// back that does not show them.
     fn remove(&self, addresses: Vec<IpAddr>) -> BoxFuture<'_, Result<(), OsError>>;

@@ -25,6 +25,7 @@ use super::stage::{Running, Shared};
 use super::wire;
 use crate::agent::{self, ToLeader};
 use crate::clock::ClockSource;
+use crate::duty::Attendant;
 use crate::node::state::{NodeState, Remembered, StateError};
 use crate::node::{self, BeatError, BeatTransport, NodeHandle, NodeParts, NodeRunner};
 use crate::supervisor::Supervisor;
@@ -72,6 +73,7 @@ pub(super) async fn process(host: Arc<Blueprint>) -> Ended {
         remembered,
         supervisor: Supervisor::default(),
         tally: Arc::new(()),
+        attendant: Arc::new(Attendant::idle()),
     };
     let node = NodeRunner::spawn(host.node_config(boot), parts).await?;
     let told = Arc::new(Notify::new());

@@ -36,6 +36,7 @@ proptest! {
     #[test]
     fn a_state_file_with_any_records_is_refused_or_read_as_it_is(
         boots in word(), highest in any::<u64>(), addresses in rows(), vips in rows(),
+        serving in rows(),
     ) {
         let dir = tempfile::tempdir().unwrap();
         let (state, _) = NodeState::open(dir.path(), &BootId::from("b1")).unwrap();
@@ -48,11 +49,14 @@ proptest! {
             for (key, epoch) in &vips {
                 transaction.open_table(SPENT_VIPS)?.insert(key.as_str(), epoch)?;
             }
+            for (key, epoch) in &serving {
+                transaction.open_table(SERVING)?.insert(key.as_str(), (*epoch, true))?;
+            }
             Ok(())
         }).unwrap();
         drop(state);
         let readable = addresses.keys().all(|key| key.parse::<IpAddr>().is_ok())
-            && vips.keys().all(|key| VipName::new(key).is_ok());
+            && vips.keys().chain(serving.keys()).all(|key| VipName::new(key).is_ok());
         match NodeState::open(dir.path(), &BootId::from("b2")) {
             Err(error) => {
                 prop_assert!(!readable, "{error}");
@@ -62,6 +66,7 @@ proptest! {
                 prop_assert!(readable);
                 let most = addresses.values().chain(vips.values()).max().copied().unwrap_or(0);
                 prop_assert_eq!(remembered.highest_epoch, Epoch(highest.max(most)));
+                prop_assert_eq!(remembered.serving.len(), serving.len());
                 for (key, epoch) in &addresses {
                     let address: IpAddr = key.parse().unwrap();
                     prop_assert!(remembered.spent.addresses.get(&address) >= Some(&Epoch(*epoch)));
