@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   add ----> record file ----> RTM_NEWADDR with a lifetime ----> look ----> put right ----> announce
+//!   reset --> connections of the address are destroyed while it is still there
 //!   remove -> RTM_DELADDR of every entry with the address ------> look ----> record file
 //!   events -> look ----> what this agent has not done (Sighting)
 //! ```
@@ -25,6 +26,7 @@ mod gate;
 mod place;
 mod probe;
 mod record;
+mod sockets;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -33,6 +35,7 @@ mod wire;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -53,6 +56,8 @@ use super::{Addition, AddressDriver, Interface, OsError};
 const ROUNDS: usize = 3;
 /// What a lifetime that was just set may show beyond its own length: the kernel rounds.
 const ROUNDING: Duration = Duration::from_secs(1);
+/// How long a drop waits for its connections to be reset.
+const RESET_WITHIN: Duration = Duration::from_millis(500);
 
 /// The driver cannot work on this machine.
 #[derive(Debug, thiserror::Error)]
@@ -83,6 +88,8 @@ pub(crate) struct Kernel {
     placed: Mutex<BTreeMap<IpAddr, Link>>,
     probes: Probes,
     sightings: AsyncMutex<mpsc::Receiver<Sighting>>,
+    /// Said once that connections cannot be reset.
+    complained: AtomicBool,
 }
 
 /// How addresses of this program are known again.
@@ -134,6 +141,7 @@ impl Kernel {
             placed: Mutex::default(),
             probes: Probes::default(),
             sightings: AsyncMutex::new(sightings),
+            complained: AtomicBool::new(false),
         })
     }
 
@@ -325,6 +333,22 @@ impl Kernel {
         Err(os_error("something else adds the address as fast as it is taken off"))
     }
 
+    async fn reset(&self, addresses: &[IpAddr]) {
+        let meant = addresses.iter().copied().collect();
+        let reset = tokio::task::spawn_blocking(move || sockets::reset(&meant));
+        let why = match tokio::time::timeout(RESET_WITHIN, reset).await {
+            Ok(Ok(Ok(0))) => return,
+            Ok(Ok(Ok(number))) => {
+                return tracing::info!(number, "connections to the address were reset");
+            }
+            Ok(Ok(Err(error))) => error.to_string(),
+            Ok(Err(_)) | Err(_) => "it took too long".to_owned(),
+        };
+        if !self.complained.swap(true, Ordering::Relaxed) {
+            tracing::warn!("connections are not reset when a VIP is let go of, and hang: {why}");
+        }
+    }
+
     async fn find(&self, managed: &BTreeSet<IpAddr>) -> Result<Vec<Found>, OsError> {
         let look = wire::look(&self.handle).await?;
         let mut found: BTreeMap<IpAddr, Option<Duration>> = BTreeMap::new();
@@ -348,6 +372,10 @@ fn os_error(problem: &str) -> OsError {
 }
 
 impl AddressDriver for Kernel {
+    fn reset_connections<'a>(&'a self, addresses: &'a [IpAddr]) -> BoxFuture<'a, ()> {
+        Box::pin(self.reset(addresses))
+    }
+
     fn add(&self, additions: Vec<Addition>) -> BoxFuture<'_, Vec<Result<(), OsError>>> {
         Box::pin(async move { self.add_all(&additions).await })
     }
