@@ -4,6 +4,8 @@ mod agent;
 mod cli;
 mod clock;
 mod config;
+#[cfg(test)]
+mod deploy;
 #[cfg(feature = "dev")]
 mod dev;
 mod doctor;

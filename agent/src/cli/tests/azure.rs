@@ -107,3 +107,13 @@ async fn what_cannot_be_used_is_refused_with_the_remedy() {
     assert_eq!(ended.exit, Exit::Usage);
     assert!(ended.err.contains("--scope: /x is no resource group"), "{}", ended.err);
 }
+
+#[tokio::test]
+async fn the_role_of_deploy_is_what_is_printed_for_its_nics() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/azure");
+    let line = format!("vipfence azure role --name vipfence --nic-documents {folder}/nics.json");
+    let ended = typed(&line, &[nobody().await]).await;
+    assert_eq!(ended.exit, Exit::Done, "{}", ended.err);
+    let kept = std::fs::read_to_string(format!("{folder}/role.json")).expect("the file");
+    assert_eq!(kept, ended.out, "write it anew: {line} > {folder}/role.json");
+}

@@ -378,3 +378,22 @@ async fn the_doctor_tells_the_worst_first_and_only_errors_are_a_failure() {
     assert_eq!(ended.exit, Exit::Failed);
     assert!(ended.out.contains("n3 did not answer: no"), "{}", ended.out);
 }
+
+#[tokio::test]
+async fn drop_ins_of_units_are_printed_or_written_and_need_no_cluster() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/examples/drbd/n1.toml");
+    let line = format!("vipfence units --config {config}");
+    let printed = typed(&line, &[nobody().await]).await;
+    assert_eq!(printed.exit, Exit::Done, "{}", printed.err);
+    assert!(printed.out.contains("# srv-nfs.mount.d/50-vipfence.conf\n"), "{}", printed.out);
+    let written = typed(&format!("{line} --write {}", folder.path().display()), &[]).await;
+    assert_eq!(written.exit, Exit::Done, "{}", written.err);
+    assert!(written.err.contains("systemctl daemon-reload"), "{}", written.err);
+    let file = folder.path().join("drbd-primary@r0.service.d/50-vipfence.conf");
+    let text = std::fs::read_to_string(file).expect("it is there");
+    assert!(text.contains("AssertPathExists=/var/lib/vipfence/tokens/nfs\n"), "{text}");
+    let refused = typed(&format!("{line} --write /proc"), &[]).await;
+    assert_eq!(refused.exit, Exit::Failed);
+    assert!(refused.err.contains("a folder that you may write to"), "{}", refused.err);
+}
