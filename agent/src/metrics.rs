@@ -16,7 +16,7 @@ use vipfence_coordinator::{
     Tally,
     consensus::{Consensus, Leadership},
 };
-use vipfence_coordinator_core::{Method, ProblemKind, Registry as State};
+use vipfence_coordinator_core::{Method, ProblemKind, Registry as State, Withheld, WithheldWhy};
 
 use crate::node::NodeTally;
 
@@ -56,6 +56,10 @@ pub(crate) struct Metrics {
     addresses: Family<OfAddressEvent, Counter>,
     drifted: Gauge,
     blocked: Gauge,
+    withheld: Gauge,
+    flapping: Family<OfVip, Gauge>,
+    pending: Gauge,
+    paused: Gauge,
     leader: Gauge,
     term: Gauge<u64, AtomicU64>,
     revision: Gauge<u64, AtomicU64>,
@@ -75,6 +79,10 @@ impl Metrics {
             addresses: Family::default(),
             drifted: Gauge::default(),
             blocked: Gauge::default(),
+            withheld: Gauge::default(),
+            flapping: Family::default(),
+            pending: Gauge::default(),
+            paused: Gauge::default(),
             leader: Gauge::default(),
             term: Gauge::default(),
             revision: Gauge::default(),
@@ -118,6 +126,8 @@ impl Metrics {
             "Open moves that say why they do not proceed, as applied on this node",
             metrics.blocked.clone(),
         );
+        metrics.register_restraints();
+        let registry = &mut metrics.registry;
         registry.register("leader", "1 if this node leads", metrics.leader.clone());
         registry.register("term", "The Raft term", metrics.term.clone());
         registry.register("revision", "Revision of the state applied", metrics.revision.clone());
@@ -129,6 +139,45 @@ impl Metrics {
             metrics.lease.clone(),
         );
         metrics
+    }
+
+    fn register_restraints(&mut self) {
+        let registry = &mut self.registry;
+        registry.register(
+            "vips_withheld",
+            "VIPs that stay at a holder that should lose them, as applied on this node: no candidate \
+             is eligible, the flap budget is spent, or moves are paused",
+            self.withheld.clone(),
+        );
+        registry.register(
+            "vip_flap_budget_spent",
+            "1 if the health of the VIP has moved it too often: it stays",
+            self.flapping.clone(),
+        );
+        registry.register(
+            "failovers_pending",
+            "Failovers that wait for somebody's word, as applied on this node",
+            self.pending.clone(),
+        );
+        registry.register(
+            "pauses",
+            "Pauses of automatic moves, of VIPs, nodes and the cluster, as applied on this node",
+            self.paused.clone(),
+        );
+    }
+
+    fn scrape_restraints(&self, state: &State) {
+        let restraints = || state.vips.values().map(|record| (&record.name, &record.restraint));
+        self.withheld.set(count(restraints().filter_map(|(_, one)| one.withheld.as_ref())));
+        self.flapping.clear();
+        let is_spent = |one: &Withheld| one.why == WithheldWhy::FlapBudgetSpent;
+        for (vip, one) in restraints() {
+            let spent = i64::from(one.withheld.as_ref().is_some_and(is_spent));
+            self.flapping.get_or_create(&OfVip { vip: vip.to_string() }).set(spent);
+        }
+        let pending = restraints().filter_map(|(_, one)| one.pending.as_ref());
+        self.pending.set(count(pending.filter(|pending| pending.answer.is_none())));
+        self.paused.set(count(state.holds().into_iter()));
     }
 
     /// Counts events as they are applied.
@@ -155,6 +204,7 @@ impl Metrics {
         self.drifted.set(count(state.vips.values().filter(|record| record.drift.is_some())));
         let open = state.vips.keys().filter_map(|vip| state.open_move(vip));
         self.blocked.set(count(open.filter(|open| !open.blocked_reason.is_empty())));
+        self.scrape_restraints(state);
         self.leader.set(i64::from(leadership.leading));
         self.term.set(leadership.term.0);
         self.revision.set(self.seen.load(Ordering::Relaxed));
@@ -243,6 +293,9 @@ mod tests {
             "vipfence_azure_problems_total{kind=\"later\",needs_human=\"false\"} 1",
             "vipfence_vips_drifted 0",
             "vipfence_moves_blocked 0",
+            "vipfence_vips_withheld 0",
+            "vipfence_failovers_pending 0",
+            "vipfence_pauses 0",
         ] {
             assert!(text.lines().any(|known| known == line), "{line} is not in:\n{text}");
         }

@@ -5,6 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 #[cfg(feature = "dev")]
 use vipfence_types::Profile;
+use vipfence_types::{DataPath, Failback, Failover, FlapBudget};
 
 use super::{parse, rehearse::RehearseArgs, target::Target};
 
@@ -127,6 +128,12 @@ pub(crate) enum ClientCommand {
     /// Define VIPs and look at them
     #[command(subcommand)]
     Vip(VipCommand),
+    /// Hands off: pause automatic moves of a VIP, a node or the cluster; by hand all still moves
+    Pause(PauseArgs),
+    /// Go on with automatic moves
+    Resume(ResumeArgs),
+    /// Answer a failover that waits for somebody's word
+    Confirm(ConfirmArgs),
     /// Print a line for every change of the VIPs, until interrupted
     Watch(WatchArgs),
     /// Show past moves, newest first, and what happened
@@ -152,6 +159,54 @@ pub(crate) struct UnitsArgs {
     /// Write them below this folder, such as /etc/systemd/system; `systemctl daemon-reload` comes next
     #[arg(long, value_name = "DIR")]
     pub(crate) write: Option<PathBuf>,
+}
+
+/// What is paused, or goes on.
+#[derive(Clone, Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct ScopeArgs {
+    /// One VIP
+    #[arg(long, value_name = "VIP")]
+    pub(crate) vip: Option<String>,
+    /// One node: what it holds stays, and nothing comes to it by itself
+    #[arg(long, value_name = "NODE")]
+    pub(crate) node: Option<String>,
+    /// Everything
+    #[arg(long)]
+    pub(crate) cluster: bool,
+}
+
+/// `vipfence pause`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct PauseArgs {
+    /// Of what.
+    #[command(flatten)]
+    pub(crate) scope: ScopeArgs,
+    /// For so long, such as 30m or 2h [default: until `vipfence resume`]
+    #[arg(long = "for", value_name = "TIME", value_parser = parse::duration)]
+    pub(crate) lasts: Option<Duration>,
+    /// What for: shown wherever the pause is
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub(crate) reason: String,
+}
+
+/// `vipfence resume`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ResumeArgs {
+    /// Of what.
+    #[command(flatten)]
+    pub(crate) scope: ScopeArgs,
+}
+
+/// `vipfence confirm`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ConfirmArgs {
+    /// The VIP
+    #[arg(value_name = "VIP")]
+    pub(crate) vip: String,
+    /// It is to stay; a later word may say otherwise
+    #[arg(long)]
+    pub(crate) no: bool,
 }
 
 /// `vipfence doctor`.
@@ -236,6 +291,8 @@ pub(crate) enum VipCommand {
     List,
     /// Show one VIP in full
     Show(NameArgs),
+    /// Change a VIP's candidates and policies: what is not named stays as it is
+    Update(UpdateArgs),
     /// Place a disabled VIP again
     Enable(ChangeArgs),
     /// Drop and detach the address; the VIP stays defined
@@ -271,22 +328,9 @@ pub(crate) struct CreateArgs {
     /// An address, with prefix length and NIC if wanted: 10.5.0.110, 10.5.0.110/24, fd00::9@front
     #[arg(long = "address", required = true, value_name = "A[/P][@NIC]", value_parser = parse::address)]
     pub(crate) addresses: Vec<parse::Address>,
-    /// A node that may hold it; a greater priority is preferred (100 if none is given)
-    /// [default: every member and learner]
-    #[arg(long = "candidate", value_name = "NODE[=PRIORITY]", value_parser = parse::candidate)]
-    pub(crate) candidates: Vec<parse::CandidateArg>,
-    /// When the old holder of a planned move lets go
-    #[arg(long, value_enum, default_value_t = ReleaseArg::Late)]
-    pub(crate) release: ReleaseArg,
-    /// How long a holder may take to let go [default: 10s]
-    #[arg(long, value_name = "TIME", value_parser = parse::duration)]
-    pub(crate) release_timeout: Option<Duration>,
-    /// What a holder does while it cannot reach a majority
-    #[arg(long, value_enum, default_value_t = QuorumLossArg::Release)]
-    pub(crate) on_quorum_loss: QuorumLossArg,
-    /// What is done where somebody else changed in Azure where the VIP is
-    #[arg(long, value_enum, default_value_t = DriftArg::Repair)]
-    pub(crate) drift: DriftArg,
+    /// Candidates and policies.
+    #[command(flatten)]
+    pub(crate) policies: PolicyArgs,
     /// The address is the frontend of an Azure load balancer: no ipConfiguration moves, the holder
     /// alone answers the health probe on this port of its own
     #[arg(long, value_name = "tcp:PORT|http:PORT", value_parser = parse::probe)]
@@ -303,6 +347,59 @@ pub(crate) struct CreateArgs {
     /// How to wait.
     #[command(flatten)]
     pub(crate) wait: WaitArgs,
+}
+
+/// `vipfence vip update`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct UpdateArgs {
+    /// The VIP
+    #[arg(value_name = "VIP")]
+    pub(crate) name: String,
+    /// Every member and learner may hold it
+    #[arg(long, conflicts_with = "candidates")]
+    pub(crate) all_candidates: bool,
+    /// Candidates and policies.
+    #[command(flatten)]
+    pub(crate) policies: PolicyArgs,
+    /// Names this request: repeated with the same id, it is executed once [default: a new one]
+    #[arg(long, value_name = "ID")]
+    pub(crate) request_id: Option<String>,
+}
+
+/// What can be said about a VIP when it is defined, and changed later.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct PolicyArgs {
+    /// A node that may hold it; a greater priority is preferred (100 if none is given)
+    /// [default: every member and learner]
+    #[arg(long = "candidate", value_name = "NODE[=PRIORITY]", value_parser = parse::candidate)]
+    pub(crate) candidates: Vec<parse::CandidateArg>,
+    /// When the old holder of a planned move lets go [default: late]
+    #[arg(long, value_enum)]
+    pub(crate) release: Option<ReleaseArg>,
+    /// How long a holder may take to let go [default: 10s]
+    #[arg(long, value_name = "TIME", value_parser = parse::duration)]
+    pub(crate) release_timeout: Option<Duration>,
+    /// What a holder does while it cannot reach a majority [default: release]
+    #[arg(long, value_enum)]
+    pub(crate) on_quorum_loss: Option<QuorumLossArg>,
+    /// What is done where somebody else changed in Azure where the VIP is [default: repair]
+    #[arg(long, value_enum)]
+    pub(crate) drift: Option<DriftArg>,
+    /// When it goes back by itself to a candidate of higher priority: manual, after:TIME (eligible for
+    /// so long), prefer (for 10 s) [default: manual]
+    #[arg(long, value_name = "WHEN", value_parser = parse::failback)]
+    pub(crate) failback: Option<Failback>,
+    /// How often its health, or its way back, may move it by itself [default: 3/10m]
+    #[arg(long, value_name = "MOVES/TIME", value_parser = parse::flap_budget)]
+    pub(crate) flap_budget: Option<FlapBudget>,
+    /// Whether a failover waits for `vipfence confirm`: automatic, confirm:TIME:move (and then moves),
+    /// confirm:TIME:stay [default: automatic]
+    #[arg(long, value_name = "HOW", value_parser = parse::failover)]
+    pub(crate) failover: Option<Failover>,
+    /// Whether another node has to reach the VIP at its new holder, and at which TCP port it tries
+    /// (one that refuses counts): off, report[:PORT], required[:PORT] [default: off]
+    #[arg(long, value_name = "HOW", value_parser = parse::data_path)]
+    pub(crate) data_path: Option<(DataPath, u16)>,
 }
 
 /// When the old holder of a planned move lets go.

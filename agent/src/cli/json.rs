@@ -24,6 +24,8 @@ named!(
     ListMovesResponse,
     ListVipsResponse,
     Move,
+    PauseResponse,
+    ResumeResponse,
     StepDownResponse,
     Vip,
     WatchVipsResponse
@@ -91,6 +93,8 @@ mod tests {
         known::<v1::ListMovesResponse>();
         known::<v1::ListVipsResponse>();
         known::<v1::Move>();
+        known::<v1::PauseResponse>();
+        known::<v1::ResumeResponse>();
         known::<v1::StepDownResponse>();
         known::<v1::WatchVipsResponse>();
     }

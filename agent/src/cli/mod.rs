@@ -4,7 +4,7 @@
 //! The client decides nothing about the cluster: it asks, prints, and waits. Its exit codes are
 //! decided in `exit`, what it says about an error in `failure`, and everything that it prints goes
 //! through `output`. A write carries a request id, so that repeating it on another node is safe
-//! (I4); the only one that has none, stepping down, is not repeated.
+//! (I4). Those without one may be repeated without harm (`hands`); stepping down is not repeated.
 
 mod args;
 mod azure;
@@ -12,6 +12,7 @@ mod doctor;
 mod execute;
 mod exit;
 mod failure;
+mod hands;
 mod history;
 mod json;
 mod link;
@@ -19,6 +20,7 @@ mod moving;
 mod node_file;
 mod output;
 mod parse;
+mod policies;
 mod progress;
 mod rehearse;
 mod status;
@@ -91,6 +93,10 @@ async fn perform(session: &mut Session, command: ClientCommand) -> Exit {
         ClientCommand::Vip(VipCommand::Create(args)) => vips::create(session, &args).await,
         ClientCommand::Vip(VipCommand::List) => vips::list(session).await,
         ClientCommand::Vip(VipCommand::Show(args)) => vips::show(session, &args.name).await,
+        ClientCommand::Vip(VipCommand::Update(args)) => vips::update(session, &args).await,
+        ClientCommand::Pause(args) => hands::pause(session, &args).await,
+        ClientCommand::Resume(args) => hands::resume(session, &args).await,
+        ClientCommand::Confirm(args) => hands::confirm(session, &args).await,
         ClientCommand::Vip(VipCommand::Enable(args)) => vips::enable(session, &args).await,
         ClientCommand::Vip(VipCommand::Disable(args)) => vips::disable(session, &args).await,
         ClientCommand::Vip(VipCommand::Delete(args)) => vips::delete(session, &args).await,

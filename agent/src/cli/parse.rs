@@ -1,10 +1,12 @@
-//! The small languages of single arguments: durations, addresses, candidates, profiles.
+//! The small languages of single arguments: durations, addresses, candidates, policies, profiles.
 
 use std::{net::IpAddr, time::Duration};
 
-use vipfence_types::ProbeProtocol;
 #[cfg(feature = "dev")]
 use vipfence_types::Profile;
+use vipfence_types::{
+    DataPath, Failback, Failover, FlapBudget, ProbeProtocol, Unanswered, VipSpec,
+};
 
 /// The longest duration that is taken: a day.
 const LONGEST: Duration = Duration::from_secs(86_400);
@@ -39,6 +41,23 @@ pub(crate) struct ProbeArg {
     pub(crate) protocol: ProbeProtocol,
     /// The port.
     pub(crate) port: u16,
+}
+
+/// Reads `off`, `report`, `required:5432`.
+pub(crate) fn data_path(text: &str) -> Result<(DataPath, u16), String> {
+    let (policy, port) = match text.split_once(':') {
+        None => (text, VipSpec::default_data_path_port()),
+        Some((policy, port)) => {
+            let port = port.parse().ok().filter(|port| *port > 0);
+            (policy, port.ok_or("a port is a number from 1 to 65535")?)
+        }
+    };
+    match policy {
+        "off" => Ok((DataPath::Off, port)),
+        "report" => Ok((DataPath::Report, port)),
+        "required" => Ok((DataPath::Required, port)),
+        _ => Err("write off, report or required, and a port if wanted: report:5432".to_owned()),
+    }
 }
 
 /// Reads a load balancer's probe.
@@ -104,6 +123,44 @@ pub(crate) fn candidate(text: &str) -> Result<CandidateArg, String> {
     Ok(CandidateArg { node: node.to_string(), priority })
 }
 
+/// Reads `manual`, `after:10m`, `prefer`.
+pub(crate) fn failback(text: &str) -> Result<Failback, String> {
+    match text.split_once(':') {
+        None if text == "manual" => Ok(Failback::Manual),
+        None if text == "prefer" => Ok(Failback::Prefer),
+        Some(("after", time)) => Ok(Failback::After { ms: millis(time)? }),
+        _ => Err("use manual, after:10m or prefer".to_owned()),
+    }
+}
+
+/// Reads `3/10m`.
+pub(crate) fn flap_budget(text: &str) -> Result<FlapBudget, String> {
+    let help = || "use moves/time, such as 3/10m".to_owned();
+    let (moves, window) = text.split_once('/').ok_or_else(help)?;
+    let moves = moves.parse().map_err(|_| help())?;
+    Ok(FlapBudget { moves, window_ms: millis(window)? })
+}
+
+/// Reads `automatic`, `confirm:60s:move`, `confirm:60s:stay`.
+pub(crate) fn failover(text: &str) -> Result<Failover, String> {
+    let help = || "use automatic, confirm:60s:move or confirm:60s:stay".to_owned();
+    if text == "automatic" {
+        return Ok(Failover::Automatic);
+    }
+    let rest = text.strip_prefix("confirm:").ok_or_else(help)?;
+    let (time, then) = rest.split_once(':').ok_or_else(help)?;
+    let then = match then {
+        "move" => Unanswered::Move,
+        "stay" => Unanswered::Stay,
+        _ => return Err(help()),
+    };
+    Ok(Failover::Confirm { timeout_ms: millis(time)?, then })
+}
+
+fn millis(text: &str) -> Result<u64, String> {
+    u64::try_from(duration(text)?.as_millis()).map_err(|_| "it is too long".to_owned())
+}
+
 /// Reads a profile that a cluster can start with.
 #[cfg(feature = "dev")]
 pub(crate) fn profile(text: &str) -> Result<Profile, String> {
@@ -153,6 +210,26 @@ mod tests {
         assert_eq!(of("N1"), Ok(("n1".to_owned(), 100)));
         assert_eq!(of("n2=7"), Ok(("n2".to_owned(), 7)));
         assert!(of("n2=").is_err() && of("n_2").is_err() && of("n2=-1").is_err());
+    }
+
+    #[test]
+    fn policies_are_read_as_they_are_shown() {
+        assert_eq!(failback("manual"), Ok(Failback::Manual));
+        assert_eq!(failback("prefer"), Ok(Failback::Prefer));
+        assert_eq!(failback("after:10m"), Ok(Failback::After { ms: 600_000 }));
+        assert_eq!(flap_budget("3/10m"), Ok(FlapBudget { moves: 3, window_ms: 600_000 }));
+        assert_eq!(failover("automatic"), Ok(Failover::Automatic));
+        let then = Unanswered::Stay;
+        assert_eq!(
+            failover("confirm:60s:stay"),
+            Ok(Failover::Confirm { timeout_ms: 60_000, then })
+        );
+        for bad in ["", "after", "after:", "after:10", "soon", "prefer:1s"] {
+            assert!(failback(bad).is_err(), "{bad}");
+        }
+        assert!(flap_budget("3").is_err() && flap_budget("x/10m").is_err());
+        assert!(failover("confirm").is_err() && failover("confirm:60s").is_err());
+        assert!(failover("confirm:60s:hold").is_err());
     }
 
     #[cfg(feature = "dev")]

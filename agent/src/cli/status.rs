@@ -109,6 +109,9 @@ fn render(status: &GetStatusResponse) -> String {
             words::duration(wait)
         ));
     }
+    if let Some(pause) = &status.pause {
+        text.push_str(&format!("\nPAUSED: no automatic moves{}", paused(pause)));
+    }
     text.push_str("\n\n");
     text.push_str(&nodes(&status.nodes, &status.leader));
     text.push_str("\n\n");
@@ -148,10 +151,24 @@ fn nodes(nodes: &[v1::Node], leader: &str) -> String {
                 .to_owned(),
                 words::or_none(&nics.join(" ")).to_owned(),
                 words::or_none(&node.version).to_owned(),
-                node.detail.clone(),
+                detail(node),
             ]
         }),
     )
+}
+
+/// ` by 10.0.0.9:41000 until 2026-09-01 12:00:00Z: patching`
+fn paused(pause: &v1::Pause) -> String {
+    let until = pause.until.as_ref().map(words::time);
+    let until = until.map_or(String::new(), |until| format!(" until {until}"));
+    let reason = if pause.reason.is_empty() { "" } else { ": " };
+    format!(" by {}{until}{reason}{}", pause.by, one_line(&pause.reason))
+}
+
+fn detail(node: &v1::Node) -> String {
+    let paused = node.pause.as_ref().map(|pause| format!("paused{}", paused(pause)));
+    let known = Some(node.detail.clone()).filter(|detail| !detail.is_empty());
+    paused.into_iter().chain(known).collect::<Vec<_>>().join("; ")
 }
 
 /// The VIPs as a table.
@@ -187,8 +204,22 @@ pub(super) fn remarks(vip: &v1::Vip) -> String {
         };
         remarks.push(format!("{}{to}", current.id));
     }
+    if let Some(withheld) = &vip.withheld
+        && withheld.reason() == v1::WithheldReason::FlapBudgetSpent
+    {
+        remarks.push("ALARM: flap budget spent".to_owned());
+    }
     if !vip.blocked_reason.is_empty() {
         remarks.push(format!("blocked: {}", vip.blocked_reason));
+    }
+    if !vip.paused.is_empty() && !vip.blocked_reason.contains(&vip.paused) {
+        remarks.push("paused".to_owned());
+    }
+    for one in &vip.health {
+        let known = format!(" {} ({})", one.node, one.problem);
+        if !vip.blocked_reason.contains(&known) {
+            remarks.push(format!("not well at {}: {}", one.node, one.problem));
+        }
     }
     if !vip.exposed_nics.is_empty() {
         let nics: Vec<&str> = vip.exposed_nics.iter().map(|nic| words::nic(nic)).collect();
@@ -250,6 +281,44 @@ mod tests {
             ..v1::Vip::default()
         };
         assert_eq!(remarks(&vip), "blocked: AnotherOperationInProgress; exposed: n1-nic");
+    }
+
+    #[test]
+    fn a_pause_is_shown_wherever_it_is() {
+        let mut status = crate::cli::tests::status();
+        let pause = v1::Pause {
+            until: Some(crate::cli::tests::at(0)),
+            reason: "patching".to_owned(),
+            by: "me".to_owned(),
+            ..v1::Pause::default()
+        };
+        status.pause = Some(pause.clone());
+        status.nodes[0].pause = Some(pause);
+        status.vips[0].paused = "automatic moves of the cluster are paused by me".to_owned();
+        let text = render(&status);
+        let told = "by me until 2026-09-01 12:00:00Z: patching";
+        assert!(text.contains(&format!("PAUSED: no automatic moves {told}")), "{text}");
+        assert!(text.contains(&format!("paused {told}")), "{text}");
+        assert!(remarks(&status.vips[0]).contains("paused"), "{text}");
+    }
+
+    #[test]
+    fn a_spent_flap_budget_is_an_alarm_and_where_a_vip_is_not_well_is_remarked_once() {
+        let mut vip = v1::Vip {
+            enabled: true,
+            blocked_reason: "its health check fails on n1 (HTTP 503), and more".to_owned(),
+            health: vec![v1::VipHealth { node: "n1".to_owned(), problem: "HTTP 503".to_owned() }],
+            ..v1::Vip::default()
+        };
+        assert_eq!(remarks(&vip), "blocked: its health check fails on n1 (HTTP 503), and more");
+        vip.blocked_reason.clear();
+        assert_eq!(remarks(&vip), "not well at n1: HTTP 503");
+        vip.health.clear();
+        vip.withheld = Some(v1::Withheld {
+            reason: v1::WithheldReason::FlapBudgetSpent.into(),
+            ..v1::Withheld::default()
+        });
+        assert_eq!(remarks(&vip), "ALARM: flap budget spent");
     }
 
     #[test]

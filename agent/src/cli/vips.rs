@@ -3,18 +3,19 @@
 use std::fmt::Write as _;
 
 use vipfence_proto::v1::{
-    self, CreateVipRequest, DeleteVipRequest, DisableVipRequest, DriftPolicy, EnableVipRequest,
-    GetVipRequest, ListVipsRequest, ListVipsResponse, Move, ProbeProtocol, QuorumLossPolicy,
-    ReleasePolicy, Vip, VipMode, vip_service_client::VipServiceClient,
+    self, CreateVipRequest, DeleteVipRequest, DisableVipRequest, EnableVipRequest, GetVipRequest,
+    ListVipsRequest, ListVipsResponse, Move, ProbeProtocol, UpdateVipRequest, Vip, VipMode,
+    vip_service_client::VipServiceClient,
 };
 
 use super::{
     Session,
-    args::{ChangeArgs, CreateArgs, DriftArg, QuorumLossArg, ReleaseArg},
+    args::{ChangeArgs, CreateArgs, UpdateArgs},
     execute::{Order, carry_out, conclude},
     exit::Exit,
     failure::Failure,
     link::{CallError, Link},
+    policies,
     progress::headline,
     status,
     table::one_line,
@@ -65,22 +66,6 @@ fn spec(args: &CreateArgs) -> v1::VipSpec {
         prefix_len: given.prefix_len.map_or(0, u32::from),
         nic: given.nic.clone().unwrap_or_default(),
     });
-    let candidates = args
-        .candidates
-        .iter()
-        .map(|given| v1::Candidate { node: given.node.clone(), priority: given.priority });
-    let release = match args.release {
-        ReleaseArg::Late => ReleasePolicy::Late,
-        ReleaseArg::Early => ReleasePolicy::Early,
-    };
-    let on_quorum_loss = match args.on_quorum_loss {
-        QuorumLossArg::Release => QuorumLossPolicy::Release,
-        QuorumLossArg::Hold => QuorumLossPolicy::Hold,
-    };
-    let drift = match args.drift {
-        DriftArg::Repair => DriftPolicy::Repair,
-        DriftArg::Report => DriftPolicy::Report,
-    };
     let probe = args.probe.map(|given| v1::Probe {
         port: given.port.into(),
         protocol: match given.protocol {
@@ -91,17 +76,35 @@ fn spec(args: &CreateArgs) -> v1::VipSpec {
         reply: args.probe_reply.clone().unwrap_or_default(),
     });
     let mode = if probe.is_some() { VipMode::LoadBalancer } else { VipMode::IpConfig };
-    v1::VipSpec {
+    let mut spec = v1::VipSpec {
         addresses: addresses.collect(),
         mode: mode.into(),
         probe,
-        candidates: candidates.collect(),
-        release: release.into(),
-        // `parse::duration` takes no more than a day, which always fits.
-        release_timeout: args.release_timeout.and_then(|timeout| timeout.try_into().ok()),
-        on_quorum_loss: on_quorum_loss.into(),
-        drift: drift.into(),
+        ..v1::VipSpec::default()
+    };
+    policies::apply(&args.policies, &mut spec);
+    spec
+}
+
+/// Changes what was named of a VIP's definition.
+pub(super) async fn update(session: &mut Session, args: &UpdateArgs) -> Result<Exit, Failure> {
+    let known = get(&mut session.link, &args.name).await?;
+    let mut spec = known.spec.unwrap_or_default();
+    if args.all_candidates {
+        spec.candidates.clear();
     }
+    policies::apply(&args.policies, &mut spec);
+    let made = || uuid::Uuid::new_v4().to_string();
+    let request_id = args.request_id.clone().unwrap_or_else(made);
+    let request = UpdateVipRequest { name: args.name.clone(), spec: Some(spec), request_id };
+    let call = async |channel, request| VipServiceClient::new(channel).update_vip(request).await;
+    let changed = session.link.call(&request, call).await?;
+    if session.out.is_json() {
+        session.out.json(&changed);
+    } else {
+        session.out.line(&render(&changed));
+    }
+    Ok(Exit::Done)
 }
 
 /// Lists all VIPs, over all pages.
@@ -212,6 +215,11 @@ fn render(vip: &Vip) -> String {
     line("held since", &vip.held_since.as_ref().map(words::time).unwrap_or_default());
     line("move", &vip.current_move.as_ref().map(headline).unwrap_or_default());
     line("blocked", &vip.blocked_reason);
+    line("paused", &vip.paused);
+    line("waits for", &waits_for(vip));
+    let health: Vec<String> =
+        vip.health.iter().map(|one| format!("{}: {}", one.node, one.problem)).collect();
+    line("not well at", &health.join("; "));
     line("drift", &drift(vip));
     line("exposed NICs", &vip.exposed_nics.join(" "));
     let candidates: Vec<String> =
@@ -224,8 +232,22 @@ fn render(vip: &Vip) -> String {
     line("release", &format!("{}{timeout}", words::release(spec.release)));
     line("on quorum loss", &words::quorum_loss(spec.on_quorum_loss));
     line("on drift", &words::drift(spec.drift));
+    line("failback", &policies::failback(&spec));
+    let moved: Vec<String> = vip.budgeted_moves.iter().map(words::time).collect();
+    let moved =
+        if moved.is_empty() { String::new() } else { format!(", counted: {}", moved.join(", ")) };
+    line("flap budget", &format!("{}{moved}", policies::flap_budget(&spec)));
+    line("failover", &policies::failover(&spec));
+    line("data path", &policies::data_path(&spec));
+    line("reached", &reached(vip));
     line("revision", &vip.revision.to_string());
     text.trim_end().to_owned()
+}
+
+/// `2026-09-01 12:01:00Z, by n2`
+fn reached(vip: &Vip) -> String {
+    let at = vip.reached.as_ref().map(words::time);
+    at.map_or(String::new(), |at| format!("{at}, by {}", vip.reached_by))
 }
 
 /// `load balancer (the holder answers tcp 63001)`
@@ -235,6 +257,17 @@ fn mode(spec: &v1::VipSpec) -> String {
         let protocol = words::probe_protocol(probe.protocol);
         format!("{mode} (the holder answers {protocol} {})", probe.port)
     })
+}
+
+/// `a word, until 2026-09-01 12:01:00Z: n1 is silent`
+fn waits_for(vip: &Vip) -> String {
+    let Some(pending) = &vip.pending_failover else { return String::new() };
+    let until = pending.until.as_ref().map(words::time).unwrap_or_default();
+    match pending.confirmed {
+        None => format!("`vipfence confirm {}`, until {until}: {}", vip.name, pending.reason),
+        Some(true) => format!("the move that {} confirmed", pending.answered_by),
+        Some(false) => format!("nothing ({}): {}", pending.answered_by, pending.reason),
+    }
 }
 
 /// `NIC n1-nic lacks 10.5.0.110, since 12:00:00`
@@ -256,5 +289,30 @@ mod tests {
         assert!(lines.contains(&"holder          n1"), "{text}");
         assert!(lines.contains(&"blocked         -"), "{text}");
         assert!(lines.contains(&"candidates      every member and learner"), "{text}");
+        assert!(lines.contains(&"paused          -"), "{text}");
+    }
+
+    #[test]
+    fn who_keeps_a_vip_where_it_is_and_where_it_is_not_well_is_shown() {
+        let vip = Vip {
+            paused: "automatic moves of the cluster are paused by me: patching".to_owned(),
+            pending_failover: Some(v1::PendingFailover {
+                reason: "n1 is silent".to_owned(),
+                until: Some(tests::at(60_000)),
+                ..v1::PendingFailover::default()
+            }),
+            budgeted_moves: vec![tests::at(0)],
+            health: vec![v1::VipHealth { node: "n2".to_owned(), problem: "HTTP 503".to_owned() }],
+            ..tests::vip("demo", "n1", 7)
+        };
+        let text = render(&vip);
+        for line in [
+            "paused          automatic moves of the cluster are paused by me: patching",
+            "waits for       `vipfence confirm demo`, until 2026-09-01 12:01:00Z: n1 is silent",
+            "not well at     n2: HTTP 503",
+        ] {
+            assert!(text.lines().any(|known| known == line), "{line} is not in:\n{text}");
+        }
+        assert!(text.contains(", counted: 2026-09-01 12:00:00Z"), "{text}");
     }
 }

@@ -60,8 +60,14 @@ words! {
     release, ReleasePolicy, "RELEASE_POLICY_";
     /// `hold`
     quorum_loss, QuorumLossPolicy, "QUORUM_LOSS_POLICY_";
+    /// `report`
+    data_path, DataPathPolicy, "DATA_PATH_POLICY_";
     /// `repair`
     drift, DriftPolicy, "DRIFT_POLICY_";
+    /// `prefer`
+    failback, FailbackPolicy, "FAILBACK_POLICY_";
+    /// `stay`
+    unanswered, UnansweredPolicy, "UNANSWERED_POLICY_";
 }
 
 /// `0.3 s`, `12.0 s`, `3 m 05 s`, `2 h 10 m`.

@@ -9,7 +9,7 @@ use vipfence_types::{NicId, NodeId, VipName, VipSpec};
 
 use crate::{
     mover::NodeView,
-    registry::{Applied, Expect, Intent, OperationKind, Phase, Refused, Request},
+    registry::{Applied, Expect, Intent, OperationKind, Phase, Refused, Request, Scope},
 };
 
 /// What is asked.
@@ -62,6 +62,33 @@ pub enum Ask {
         force: bool,
         /// Who asks.
         request: Request,
+    },
+    /// Pause automatic moves. Asked again it replaces the pause.
+    Pause {
+        /// Of what.
+        scope: Scope,
+        /// For how long; none = until somebody resumes.
+        lasts: Option<Duration>,
+        /// What for.
+        reason: String,
+        /// Who asks.
+        by: String,
+    },
+    /// Go on with automatic moves.
+    Resume {
+        /// Of what.
+        scope: Scope,
+        /// Who asks.
+        by: String,
+    },
+    /// Answer a failover that waits for somebody's word.
+    Confirm {
+        /// The VIP.
+        vip: VipName,
+        /// It is to move.
+        go: bool,
+        /// Who asks.
+        by: String,
     },
     /// How the leader sees the nodes.
     View,

@@ -42,7 +42,9 @@ use crate::{
         HttpId, HttpResult, NicEffect, NicWriter,
         budget::{Budget, Class},
     },
-    registry::{Applied, AzureOperation, Body, COMMAND_FORMAT, Command, Note, Refused, Registry},
+    registry::{
+        Applied, AzureOperation, Body, COMMAND_FORMAT, Command, Note, Refused, Registry, Scope,
+    },
     survey::Survey,
 };
 use reach::Reach;
@@ -64,6 +66,7 @@ enum Purpose {
     Nics(NodeId),
     Step(VipName),
     Lower(VipName),
+    Resume(Scope),
     Blocked(VipName),
     Note(u64),
     Ask(AskId),

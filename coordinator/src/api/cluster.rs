@@ -1,7 +1,7 @@
 //! `ClusterService`.
 
 use tonic::{Request, Response, Status, transport::Channel};
-use vipfence_coordinator_core::Registry;
+use vipfence_coordinator_core::{Ask, Registry, Scope};
 use vipfence_proto::v1::{
     self, cluster_service_client::ClusterServiceClient, cluster_service_server::ClusterService,
 };
@@ -31,6 +31,36 @@ fn list_events(
         .take(size)
         .map(|event| convert::event_message(event));
     Ok(v1::ListEventsResponse { events: events.collect() })
+}
+
+impl Api {
+    async fn pause_here(
+        &self,
+        message: &v1::PauseRequest,
+        by: &str,
+    ) -> Result<v1::PauseResponse, Status> {
+        let scope = convert::scope(message.scope.as_ref())?;
+        let lasts = convert::pause_time(message.lasts.as_ref())?;
+        let reason = convert::pause_reason(&message.reason)?;
+        let ask = Ask::Pause { scope: scope.clone(), lasts, reason, by: by.to_owned() };
+        let state = self.ask_plainly(ask).await?;
+        let hold = match &scope {
+            Scope::Vip(vip) => state.vip(vip).and_then(|record| record.restraint.hold.as_ref()),
+            Scope::Node(node) => state.nodes.get(node).and_then(|record| record.hold.as_ref()),
+            Scope::Cluster => state.hold.as_ref(),
+        };
+        Ok(v1::PauseResponse { pause: hold.map(convert::pause_message) })
+    }
+
+    async fn resume_here(
+        &self,
+        message: &v1::ResumeRequest,
+        by: &str,
+    ) -> Result<v1::ResumeResponse, Status> {
+        let scope = convert::scope(message.scope.as_ref())?;
+        self.ask_plainly(Ask::Resume { scope, by: by.to_owned() }).await?;
+        Ok(v1::ResumeResponse {})
+    }
 }
 
 #[tonic::async_trait]
@@ -88,6 +118,34 @@ impl ClusterService for Api {
         let there = |channel| {
             let request = call.pass_on(v1::StepDownRequest {});
             async move { client(channel).step_down(request).await.map(Response::into_inner) }
+        };
+        self.at_leader(&call, None, here, there).await.map(Response::new)
+    }
+
+    async fn pause(
+        &self,
+        request: Request<v1::PauseRequest>,
+    ) -> Result<Response<v1::PauseResponse>, Status> {
+        let call = Call::of(&request);
+        let message = request.into_inner();
+        let here = || self.pause_here(&message, &call.caller);
+        let there = |channel| {
+            let request = call.pass_on(message.clone());
+            async move { client(channel).pause(request).await.map(Response::into_inner) }
+        };
+        self.at_leader(&call, None, here, there).await.map(Response::new)
+    }
+
+    async fn resume(
+        &self,
+        request: Request<v1::ResumeRequest>,
+    ) -> Result<Response<v1::ResumeResponse>, Status> {
+        let call = Call::of(&request);
+        let message = request.into_inner();
+        let here = || self.resume_here(&message, &call.caller);
+        let there = |channel| {
+            let request = call.pass_on(message.clone());
+            async move { client(channel).resume(request).await.map(Response::into_inner) }
         };
         self.at_leader(&call, None, here, there).await.map(Response::new)
     }

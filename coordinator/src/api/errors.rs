@@ -200,6 +200,7 @@ fn from_refused(refused: &Refused) -> Status {
             Told::new(Code::NotFound, "VIP_NOT_FOUND", message).with("vip", vip).status()
         }
         Refused::VipDisabled(vip) => precondition("VIP_DISABLED", vip.as_str()).status(),
+        Refused::NothingPending(vip) => precondition("NOTHING_PENDING", vip.as_str()).status(),
         Refused::VipExists(vip) => {
             Told::new(Code::AlreadyExists, "VIP_EXISTS", message).with("vip", vip).status()
         }

@@ -9,6 +9,7 @@ use vipfence_proto::v1;
 
 use super::{
     convert,
+    read::View,
     vip::{list_moves, list_vips, move_id},
 };
 use vipfence_coordinator_core::Registry;
@@ -25,6 +26,16 @@ fn spec() -> v1::VipSpec {
         release_timeout: Some(prost_types::Duration { seconds: 10, nanos: 5_000_000 }),
         mode: v1::VipMode::LoadBalancer.into(),
         probe: Some(probe()),
+        failback: v1::FailbackPolicy::After.into(),
+        failback_after: Some(prost_types::Duration { seconds: 600, nanos: 0 }),
+        flap_budget: Some(v1::FlapBudget {
+            moves: 3,
+            window: Some(prost_types::Duration { seconds: 600, nanos: 0 }),
+        }),
+        confirmation: Some(v1::Confirmation {
+            timeout: Some(prost_types::Duration { seconds: 60, nanos: 0 }),
+            unanswered: v1::UnansweredPolicy::Stay.into(),
+        }),
         ..v1::VipSpec::default()
     }
 }
@@ -60,6 +71,7 @@ fn beat() -> v1::BeatRequest {
             unfit: "x".into(),
         }],
         failing: vec![v1::VipFailing { vip: "demo".into(), reason: "x".into() }],
+        reached: vec![at()],
         released: vec![at()],
         refused: vec![at()],
         highest_epoch: 9,
@@ -81,7 +93,9 @@ fn beaten() -> v1::BeatResponse {
     };
     let releasing = vec![v1::VipAtEpoch { vip: "demo".into(), epoch: 7 }];
     let nowhere = vec![v1::VipNowhere { vip: "demo".into(), reason: "x".into() }];
-    v1::BeatResponse { seq: 3, term: 2, grants: vec![grant], releasing, nowhere }
+    let reach =
+        vec![v1::VipReach { vip: "demo".into(), epoch: 7, target: "10.5.0.110:7600".into() }];
+    v1::BeatResponse { seq: 3, term: 2, grants: vec![grant], releasing, nowhere, reach }
 }
 
 /// The message itself with damaged bytes, as far as protobuf takes them.
@@ -100,18 +114,23 @@ fn specs() -> BoxedStrategy<v1::VipSpec> {
     let addresses = prop::collection::vec(prop_oneof![address, host], 0..4);
     let candidate =
         (word(), any::<u32>()).prop_map(|(node, priority)| v1::Candidate { node, priority });
-    let timeout = (any::<i64>(), any::<i32>())
-        .prop_map(|(seconds, nanos)| prost_types::Duration { seconds, nanos });
+    let span = || {
+        let any = (any::<i64>(), any::<i32>())
+            .prop_map(|(seconds, nanos)| prost_types::Duration { seconds, nanos });
+        prop::option::of(any)
+    };
     let parts = (
         addresses,
         prop::collection::vec(candidate, 0..3),
-        prop::option::of(timeout),
+        span(),
         any::<(i32, i32, i32)>(),
+        (span(), any::<i32>(), any::<u32>(), span(), any::<bool>()),
         prop::option::of((any::<u32>(), any::<i32>(), "[ -~]{0,300}")),
     );
-    let odd = parts.prop_map(|(addresses, candidates, release_timeout, numbers, probe)| {
-        let (mode, release, loss) = numbers;
-        let (mode, release, on_quorum_loss, drift) = (mode % 4, release % 4, loss % 4, loss % 5);
+    let odd = parts.prop_map(|(addresses, candidates, release_timeout, enums, policies, probe)| {
+        let (mode, release, loss) = enums;
+        let (failback_after, failback, moves, window, confirms) = policies;
+        let confirmation = v1::Confirmation { timeout: window, unanswered: loss % 4 };
         let probe = probe.map(|(port, protocol, reply)| {
             let (port, protocol) = (port % 70_000, protocol % 4);
             v1::Probe { port, protocol, reply }
@@ -120,11 +139,17 @@ fn specs() -> BoxedStrategy<v1::VipSpec> {
             addresses,
             candidates,
             release_timeout,
-            mode,
-            release,
-            on_quorum_loss,
-            drift,
+            mode: mode % 4,
+            release: release % 4,
+            on_quorum_loss: loss % 4,
+            drift: loss % 5,
+            failback: failback % 5,
+            failback_after,
+            flap_budget: (moves % 2 == 0).then_some(v1::FlapBudget { moves, window }),
+            confirmation: confirms.then_some(confirmation),
             probe,
+            data_path: failback % 6,
+            data_path_port: moves % 70_000,
         }
     });
     prop_oneof![1 => odd, 1 => messages(spec())].boxed()
@@ -172,7 +197,7 @@ proptest! {
         prop_assert_eq!(asked.content.len(), "CreateVip:".len() + 2 * create.encoded_len());
         let state = Registry::default();
         let list = v1::ListVipsRequest { page_size: size, page_token: token.clone(), ..Default::default() };
-        let _ = list_vips(&state, &list);
+        let _ = list_vips(&state, &View::default(), &list);
         let list = v1::ListMovesRequest { page_size: size, page_token: token, vip: id, ..Default::default() };
         if let Err(status) = list_moves(&state, &list) {
             check_refusal(&status);

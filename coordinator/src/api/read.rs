@@ -11,6 +11,9 @@ use vipfence_types::NodeId;
 use super::{Api, convert, errors};
 use crate::consensus::RoundError;
 
+/// How the leader sees the nodes.
+pub(super) type View = BTreeMap<NodeId, NodeView>;
+
 impl Api {
     /// What this node has applied.
     pub(super) fn applied_here(&self) -> Arc<Registry> {
@@ -36,7 +39,7 @@ impl Api {
     }
 
     /// How the leader sees the nodes. Only at the leader.
-    pub(super) async fn view(&self) -> Result<BTreeMap<NodeId, NodeView>, Status> {
+    pub(super) async fn view(&self) -> Result<View, Status> {
         match self.driver.ask(Ask::View).await {
             Ok(Reply::View(view)) => Ok(view),
             Ok(Reply::Applied { .. } | Reply::Plan(_)) => Err(Status::internal("not a view")),
@@ -45,11 +48,7 @@ impl Api {
     }
 
     /// The status as this node can tell it; `view` is there at the leader only.
-    pub(super) fn status(
-        &self,
-        state: &Registry,
-        view: Option<&BTreeMap<NodeId, NodeView>>,
-    ) -> v1::GetStatusResponse {
+    pub(super) fn status(&self, state: &Registry, view: Option<&View>) -> v1::GetStatusResponse {
         let leadership = self.consensus.leadership().borrow().clone();
         let nodes = state.nodes.iter().map(|(name, record)| {
             let seen = view.and_then(|view| view.get(name));
@@ -68,9 +67,13 @@ impl Api {
                 version: seen.map_or(String::new(), |seen| seen.version.clone()),
                 arm_ok: seen.and_then(|seen| seen.arm_ok),
                 detail: seen.map_or(String::new(), |seen| seen.detail.clone()),
+                pause: record.hold.as_ref().map(convert::pause_message),
             }
         });
-        let vips = state.vips.values().map(|record| convert::vip_message(state, record));
+        let vips = state.vips.values().map(|record| v1::Vip {
+            health: view.map(|view| convert::health(view, &record.name)).unwrap_or_default(),
+            ..convert::vip_message(state, record)
+        });
         let local = (self.local)();
         let held = local.held.iter().map(|(vip, epoch, left)| v1::HeldVip {
             vip: vip.to_string(),
@@ -96,6 +99,7 @@ impl Api {
             version: super::VERSION.to_owned(),
             lease_wait: Some(convert::duration(lease_wait)),
             failover_after: Some(convert::duration(state.timing.failover_after())),
+            pause: state.hold.as_ref().map(convert::pause_message),
         }
     }
 

@@ -6,14 +6,14 @@ use tokio::sync::mpsc;
 use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, transport::Channel};
 use vipfence_coordinator_core::{
-    Applied, Ask, Expect, Intent, Move, Registry, Reply, Request as Asked,
+    Applied, Ask, AskError, Expect, Intent, Move, Registry, Reply, Request as Asked, VipRecord,
 };
 use vipfence_proto::v1::{
     self, vip_service_client::VipServiceClient, vip_service_server::VipService,
 };
 use vipfence_types::{Epoch, MoveId, RequestId, Revision, VipName};
 
-use super::{Api, convert, errors, forward::Call};
+use super::{Api, convert, errors, forward::Call, read::View};
 
 const MAX_PAGE: usize = 1_000;
 const MOVES_PAGE: usize = 100;
@@ -63,6 +63,16 @@ impl Api {
         }
     }
 
+    /// Asks for something that may be repeated without harm, so that it needs no request id.
+    pub(super) async fn ask_plainly(&self, ask: Ask) -> Result<Arc<Registry>, Status> {
+        match self.driver.ask(ask).await {
+            Ok(Reply::Applied { index, .. }) => Ok(self.applied_up_to(index).await),
+            Ok(Reply::Plan(_) | Reply::View(_)) => Err(Status::internal("not applied")),
+            Err(AskError::OutcomeUnknown) => Err(errors::no_leader()),
+            Err(error) => Err(errors::from_ask(&error, None)),
+        }
+    }
+
     /// Asks for something that is answered by a move.
     async fn ask_move(&self, ask: Ask, id: &RequestId) -> Result<v1::Move, Status> {
         let (state, applied) = self.ask(ask, id).await?;
@@ -100,6 +110,17 @@ impl Api {
             Ok(Reply::Applied { .. } | Reply::View(_)) => Err(Status::internal("not a plan")),
             Err(error) => Err(errors::from_ask(&error, Some(id))),
         }
+    }
+
+    async fn confirm_here(
+        &self,
+        message: &v1::ConfirmFailoverRequest,
+        by: &str,
+    ) -> Result<v1::Vip, Status> {
+        let vip = convert::vip_name("vip", &message.vip)?;
+        let ask = Ask::Confirm { vip: vip.clone(), go: !message.decline, by: by.to_owned() };
+        let state = self.ask_plainly(ask).await?;
+        seen_vip(&state, &self.view().await?, &vip)
     }
 
     async fn set_intent_here(
@@ -145,6 +166,12 @@ impl Api {
     }
 }
 
+/// A VIP as the leader shows it: with where it is not well.
+fn seen_vip(state: &Registry, view: &View, vip: &VipName) -> Result<v1::Vip, Status> {
+    let health = convert::health(view, vip);
+    Ok(v1::Vip { health, ..find_vip(state, vip)? })
+}
+
 fn find_vip(state: &Registry, vip: &VipName) -> Result<v1::Vip, Status> {
     let record = state.vip(vip).ok_or_else(|| errors::vip_not_found(vip.as_str()))?;
     Ok(convert::vip_message(state, record))
@@ -161,12 +188,19 @@ pub(super) fn move_id(text: &str) -> Result<MoveId, Status> {
     })
 }
 
-pub(super) fn list_vips(state: &Registry, message: &v1::ListVipsRequest) -> v1::ListVipsResponse {
+pub(super) fn list_vips(
+    state: &Registry,
+    view: &View,
+    message: &v1::ListVipsRequest,
+) -> v1::ListVipsResponse {
     let size = page(message.page_size, MAX_PAGE, MAX_PAGE);
     let mut rest =
         state.vips.values().filter(|record| record.name.as_str() > message.page_token.as_str());
-    let vips: Vec<v1::Vip> =
-        rest.by_ref().take(size).map(|record| convert::vip_message(state, record)).collect();
+    let seen = |record: &Arc<VipRecord>| v1::Vip {
+        health: convert::health(view, &record.name),
+        ..convert::vip_message(state, record)
+    };
+    let vips: Vec<v1::Vip> = rest.by_ref().take(size).map(seen).collect();
     let more = rest.next().is_some();
     let last = vips.last().filter(|_| more).map_or(String::new(), |vip| vip.name.clone());
     v1::ListVipsResponse { vips, next_page_token: last, revision: state.revision.0 }
@@ -221,9 +255,13 @@ impl VipService for Api {
         let call = Call::of(&request);
         let message = request.into_inner();
         if message.consistency() == v1::Consistency::Local {
-            return Ok(Response::new(list_vips(&self.applied_here(), &message)));
+            let view = View::default();
+            return Ok(Response::new(list_vips(&self.applied_here(), &view, &message)));
         }
-        let here = async || Ok(list_vips(&*self.applied_at_leader().await?, &message));
+        let here = async || {
+            let state = self.applied_at_leader().await?;
+            Ok(list_vips(&state, &self.view().await?, &message))
+        };
         at_leader!(self, call, None, message, list_vips, here()).map(Response::new)
     }
 
@@ -237,7 +275,10 @@ impl VipService for Api {
         if message.consistency() == v1::Consistency::Local {
             return find_vip(&self.applied_here(), &vip).map(Response::new);
         }
-        let here = async || find_vip(&*self.applied_at_leader().await?, &vip);
+        let here = async || {
+            let state = self.applied_at_leader().await?;
+            seen_vip(&state, &self.view().await?, &vip)
+        };
         at_leader!(self, call, None, message, get_vip, here()).map(Response::new)
     }
 
@@ -305,6 +346,16 @@ impl VipService for Api {
         let (id, asked) = identify!("MoveVip", call, message);
         let here = || self.move_vip_here(&message, &id, asked.clone());
         at_leader!(self, call, Some(&id), message, move_vip, here()).map(Response::new)
+    }
+
+    async fn confirm_failover(
+        &self,
+        request: Request<v1::ConfirmFailoverRequest>,
+    ) -> Result<Response<v1::Vip>, Status> {
+        let call = Call::of(&request);
+        let message = request.into_inner();
+        let here = || self.confirm_here(&message, &call.caller);
+        at_leader!(self, call, None, message, confirm_failover, here()).map(Response::new)
     }
 
     async fn get_move(

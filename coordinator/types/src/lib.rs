@@ -12,6 +12,7 @@ mod heartbeat;
 mod id;
 mod mutation;
 mod numbers;
+mod policy;
 mod text;
 mod timing;
 mod vip;
@@ -26,6 +27,7 @@ pub use id::{
 };
 pub use mutation::Mutation;
 pub use numbers::{Epoch, MoveId, Revision, Term};
+pub use policy::{Failback, Failover, FlapBudget, Unanswered};
 pub use text::{brief, told};
 pub use timing::{
     CLOCK_RATIO, KERNEL_LIFETIME_CAP, KERNEL_SLACK, Profile, Timing, TimingError, lease_wait,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{NodeId, validate_name};
+use crate::{Failback, Failover, FlapBudget, NodeId, policy, validate_name};
 
 /// What a node may do in the cluster.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -176,6 +176,15 @@ pub struct VipSpec {
     /// The TCP port at which other nodes try to reach it.
     #[serde(default = "VipSpec::default_data_path_port")]
     pub data_path_port: u16,
+    /// When it goes back by itself to a candidate of higher priority.
+    #[serde(default)]
+    pub failback: Failback,
+    /// How often its health, or its way back, may move it by itself.
+    #[serde(default)]
+    pub flap_budget: FlapBudget,
+    /// Whether a failover waits for somebody's word.
+    #[serde(default)]
+    pub failover: Failover,
 }
 
 /// Why a VIP definition was not accepted: the field at fault and what to do.
@@ -210,6 +219,9 @@ impl VipSpec {
             probe: None,
             data_path: DataPath::default(),
             data_path_port: Self::default_data_path_port(),
+            failback: Failback::default(),
+            flap_budget: FlapBudget::default(),
+            failover: Failover::default(),
         }
     }
 
@@ -271,7 +283,9 @@ impl VipSpec {
         if self.data_path_port == 0 {
             return fail("data_path_port".into(), "a port is a number from 1 to 65535".into());
         }
-        self.check_probe().map_err(|(field, problem)| InvalidSpec { field: field.into(), problem })
+        self.check_probe()
+            .map_err(|(field, problem)| InvalidSpec { field: field.into(), problem })?;
+        policy::check(self.failback, self.flap_budget, self.failover)
     }
 
     fn check_probe(&self) -> Result<(), (&'static str, String)> {

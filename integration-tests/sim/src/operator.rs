@@ -1,7 +1,7 @@
 //! The operator: whoever calls the API. Each call has a request id; without an answer it is repeated
 //! at another node, and in the end it is ok, failed or unknown, like in every honest history.
 
-use vipfence_coordinator_core::{Applied, Ask, AskError, Refused, Reply, Request};
+use vipfence_coordinator_core::{Applied, Ask, AskError, Refused, Reply, Request, Scope};
 use vipfence_types::{MoveId, NodeId, RequestId, VipName};
 
 use crate::time::{At, ms, secs};
@@ -160,7 +160,12 @@ pub(crate) fn vip_of(ask: &Ask) -> Option<&VipName> {
         Ask::CreateVip { vip, .. }
         | Ask::UpdateVip { vip, .. }
         | Ask::SetIntent { vip, .. }
-        | Ask::MoveVip { vip, .. } => Some(vip),
+        | Ask::MoveVip { vip, .. }
+        | Ask::Confirm { vip, .. } => Some(vip),
+        Ask::Pause { scope, .. } | Ask::Resume { scope, .. } => match scope {
+            Scope::Vip(vip) => Some(vip),
+            Scope::Node(_) | Scope::Cluster => None,
+        },
         Ask::View => None,
     }
 }

@@ -56,7 +56,7 @@ pub struct FabricCluster {
     machines: Mutex<BTreeMap<String, Machine>>,
     /// From before the first address to the end.
     observer: Option<AddressObserver>,
-    balancer: Option<LoadBalancer>,
+    _balancer: Option<LoadBalancer>,
     folder: TempDir,
 }
 
@@ -71,7 +71,8 @@ impl FabricCluster {
         let folder = TempDir::new().expect("a folder");
         let observer = Some(fabric.observer());
         let balancer = options.probe_port.map(|port| fabric.balance(VIPS[0], port));
-        let cluster = Self { fabric, machines: Mutex::default(), observer, balancer, folder };
+        let cluster =
+            Self { fabric, machines: Mutex::default(), observer, _balancer: balancer, folder };
         for node in options.nodes {
             let text = cluster.config(node, options.profile);
             std::fs::write(cluster.folder.path().join(format!("{node}.toml")), text)

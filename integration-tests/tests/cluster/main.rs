@@ -15,6 +15,7 @@ mod by_hand;
 mod comeback;
 mod contract;
 mod failover;
+mod hands;
 mod refusals;
 mod rehearsal;
 mod requests;

@@ -48,7 +48,7 @@ fn a_vip_is_created_with_addresses_candidates_and_policies() {
     let Command::Client(ClientCommand::Vip(VipCommand::Create(args))) = command(line) else {
         panic!("not a creation")
     };
-    assert_eq!((args.addresses.len(), args.candidates.len()), (2, 2));
+    assert_eq!((args.addresses.len(), args.policies.candidates.len()), (2, 2));
     assert!(parsed("vipfence vip create demo").is_err(), "an address is needed");
 }
 
@@ -64,6 +64,15 @@ fn what_is_wrongly_used_ends_with_code_2() {
         "vipfence status --endpoint https://n1",
         "vipfence history --limit 0",
         "vipfence status -o yaml",
+        "vipfence pause",
+        "vipfence pause --vip demo --cluster",
+        "vipfence pause --cluster --for 2",
+        "vipfence resume",
+        "vipfence confirm",
+        "vipfence vip update demo --failback soon",
+        "vipfence vip update demo --flap-budget 3",
+        "vipfence vip update demo --failover confirm:60s",
+        "vipfence vip update demo --all-candidates --candidate n1",
     ] {
         let error = parsed(line).expect_err(line);
         assert_eq!(error.exit_code(), i32::from(Exit::Usage.number()), "{line}");

@@ -40,6 +40,9 @@ pub(super) struct Script {
     /// The requests of `MoveVip` that came.
     pub(super) asked: Vec<v1::MoveVipRequest>,
     pub(super) created: Vec<v1::CreateVipRequest>,
+    pub(super) updated: Vec<v1::UpdateVipRequest>,
+    /// What was paused, resumed and confirmed.
+    pub(super) hands: Vec<String>,
     /// Every stream of `WatchVips`: what comes, before it breaks.
     pub(super) changes: VecDeque<Result<Vec<v1::WatchVipsResponse>, Status>>,
     /// The revisions after which `WatchVips` was asked for.
@@ -114,9 +117,24 @@ impl VipService for Fake {
     }
     async fn update_vip(
         &self,
-        _: Request<v1::UpdateVipRequest>,
+        request: Request<v1::UpdateVipRequest>,
     ) -> Result<Response<v1::Vip>, Status> {
-        unused()
+        let request = request.into_inner();
+        let mut script = self.script();
+        script.updated.push(request.clone());
+        let vip = script.vips.iter().find(|vip| vip.name == request.name).cloned();
+        vip.map(|vip| Response::new(v1::Vip { spec: request.spec, ..vip }))
+            .ok_or_else(|| Status::not_found("no such VIP"))
+    }
+    async fn confirm_failover(
+        &self,
+        request: Request<v1::ConfirmFailoverRequest>,
+    ) -> Result<Response<v1::Vip>, Status> {
+        let request = request.into_inner();
+        let mut script = self.script();
+        script.hands.push(format!("confirm {} {}", request.vip, request.decline));
+        let vip = script.vips.iter().find(|vip| vip.name == request.vip).cloned();
+        vip.map(Response::new).ok_or_else(|| Status::failed_precondition("nothing waits"))
     }
     async fn delete_vip(
         &self,
@@ -213,6 +231,27 @@ impl ClusterService for Fake {
     ) -> Result<Response<v1::StepDownResponse>, Status> {
         let next = self.script().step_downs.pop_front();
         next.unwrap_or_else(|| Err(Status::internal("once too often"))).map(Response::new)
+    }
+    async fn pause(
+        &self,
+        request: Request<v1::PauseRequest>,
+    ) -> Result<Response<v1::PauseResponse>, Status> {
+        let request = request.into_inner();
+        let of = request.scope.and_then(|scope| scope.of);
+        let lasts = request.lasts.map_or(0, |lasts| lasts.seconds);
+        self.script().hands.push(format!("pause {of:?} {lasts} {:?}", request.reason));
+        let until = (lasts > 0).then(|| super::at(0));
+        Ok(Response::new(v1::PauseResponse {
+            pause: Some(v1::Pause { until, ..Default::default() }),
+        }))
+    }
+    async fn resume(
+        &self,
+        request: Request<v1::ResumeRequest>,
+    ) -> Result<Response<v1::ResumeResponse>, Status> {
+        let of = request.into_inner().scope.and_then(|scope| scope.of);
+        self.script().hands.push(format!("resume {of:?}"));
+        Ok(Response::new(v1::ResumeResponse {}))
     }
     async fn diagnose(
         &self,

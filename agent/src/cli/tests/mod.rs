@@ -4,6 +4,7 @@ mod arguments;
 mod azure;
 mod commands;
 mod fake;
+mod hands;
 mod rehearse;
 
 use prost_types::Timestamp;
@@ -90,6 +91,7 @@ pub(super) fn status() -> GetStatusResponse {
         version: "0.1.0".to_owned(),
         arm_ok: Some(true),
         detail: String::new(),
+        pause: None,
     };
     let seconds = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
     GetStatusResponse {
@@ -106,5 +108,6 @@ pub(super) fn status() -> GetStatusResponse {
         version: "0.1.0".to_owned(),
         lease_wait: seconds(5),
         failover_after: seconds(3),
+        pause: None,
     }
 }

@@ -158,6 +158,7 @@ impl Looking<'_> {
             format: 1,
             role: vipfence_types::Role::Member,
             address: String::new(),
+            hold: None,
             nics: self.config.nics.clone(),
         };
         let mut asked = Vec::new();

@@ -59,6 +59,19 @@ impl Coordinator {
                 let asked = MoveAsked { vip, to, expect, force, request };
                 self.ask_move(id, asked, dry_run)
             }
+            Ask::Pause { scope, lasts, reason, by } => {
+                let until_ms = lasts.map(|lasts| self.now.wall_us / 1_000 + millis(lasts));
+                self.propose(Purpose::Ask(id), Body::Pause { scope, until_ms, reason, by });
+                Ok(())
+            }
+            Ask::Resume { scope, by } => {
+                self.propose(Purpose::Ask(id), Body::Resume { scope, over: None, by });
+                Ok(())
+            }
+            Ask::Confirm { vip, go, by } => {
+                self.propose(Purpose::Ask(id), Body::Confirm { vip, go, by });
+                Ok(())
+            }
             Ask::View => {
                 let view = self.mover.view(self.now, &self.state);
                 self.effects.push(Effect::Reply { id, reply: Ok(Reply::View(view)) });
@@ -128,6 +141,7 @@ impl Coordinator {
         let view = self.mover.view(self.now, &self.state);
         let alive = |node: &&&NodeId| {
             view.get(**node).is_some_and(|seen| seen.state == crate::mover::NodeState::Alive)
+                && self.state.nodes.get(**node).is_some_and(|known| known.hold.is_none())
         };
         self.state.candidates(spec).iter().find(alive).map(|node| (*node).clone())
     }
@@ -300,6 +314,10 @@ impl Coordinator {
         }
         Ok(Some(PlannedWrite { nic: nic.clone(), kind, patch: document.patch_to(&edited) }))
     }
+}
+
+fn millis(span: core::time::Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A move as a caller asked for it.

@@ -35,8 +35,10 @@ impl Coordinator {
         }
         self.ensure_writers(term);
         self.mover.watch(now);
+        self.mover.observe(now, &self.state);
         self.plan_all();
         self.lower_leases();
+        self.end_pauses();
         if self.makes_way() {
             self.effects.push(Effect::StepDown);
         }
@@ -230,6 +232,18 @@ impl Coordinator {
         if self.nudged.get(vip) != Some(&record.phase) {
             self.effects.push(Effect::Nudge { node: node.clone() });
             self.nudged.insert(vip.clone(), record.phase);
+        }
+    }
+
+    /// Pauses whose time is over, by this leader's wall clock.
+    fn end_pauses(&mut self) {
+        let state = Arc::clone(&self.state);
+        let wall_ms = self.now.wall_us / 1_000;
+        let over = |until: Option<u64>| until.is_some_and(|until| until <= wall_ms);
+        for (scope, hold) in state.holds().into_iter().filter(|(_, hold)| over(hold.until_ms)) {
+            let (over, by) = (Some(hold.since_ms), format!("leader {}", self.setup.node));
+            let body = Body::Resume { scope: scope.clone(), over, by };
+            self.propose(Purpose::Resume(scope), body);
         }
     }
 

@@ -64,6 +64,10 @@ pub(crate) struct Lead {
     failed: BTreeMap<(VipName, NodeId), (String, Clocks)>,
     /// Phases whose refused attach was retried at once because the detach is done.
     kicked: BTreeSet<(VipName, Revision)>,
+    /// Since when a node has said that it does not take a grant.
+    unfit: BTreeMap<VipEpoch, Clocks>,
+    /// Since when a candidate of higher priority than the holder's has been eligible.
+    preferred: BTreeMap<(VipName, NodeId), Clocks>,
     /// When this leader first had the present timers applied with a longer lease in a grant.
     lowering: BTreeMap<(VipName, Epoch, u64), Clocks>,
     /// The timers that `lowering` counts from.
@@ -89,6 +93,8 @@ impl Mover {
             open_since: BTreeMap::new(),
             failed: BTreeMap::new(),
             kicked: BTreeSet::new(),
+            unfit: BTreeMap::new(),
+            preferred: BTreeMap::new(),
             lowering: BTreeMap::new(),
             lowering_for: Revision(0),
         });
@@ -100,6 +106,13 @@ impl Mover {
             && now.mono_since(lead.watch_since) >= WATCH_EVERY
         {
             lead.watch_since = now;
+        }
+    }
+
+    /// Takes note of what lasts: before each plan.
+    pub(crate) fn observe(&mut self, now: Clocks, state: &Registry) {
+        if let Some(lead) = &mut self.lead {
+            lead.observe(now, state);
         }
     }
 
@@ -304,6 +317,28 @@ impl Lead {
                 (key, since)
             })
             .collect();
+    }
+
+    fn observe(&mut self, now: Clocks, state: &Registry) {
+        let unfit = self
+            .peers
+            .all_unfit()
+            .map(|at| (at.clone(), self.unfit.get(at).copied().unwrap_or(now)));
+        self.unfit = unfit.collect();
+        let mut preferred = BTreeMap::new();
+        for record in state.vips.values().filter(|record| record.spec.failback.wait().is_some()) {
+            for node in self.preferred_to_holder(now, state, record) {
+                let key = (record.name.clone(), node.clone());
+                let since = self.preferred.get(&key).copied().unwrap_or(now);
+                preferred.insert(key, since);
+            }
+        }
+        self.preferred = preferred;
+    }
+
+    /// Whether a node has not taken a grant for so long that a new epoch is worth a try.
+    fn is_worth_another_try(&self, now: Clocks, at: &VipEpoch) -> bool {
+        self.unfit.get(at).is_some_and(|since| now.mono_since(*since) >= FAILED_FOR)
     }
 
     /// Whether a grant still has a longer lease of an earlier profile.

@@ -4,7 +4,9 @@ use core::{net::IpAddr, time::Duration};
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use vipfence_types::{BootId, Clocks, Heartbeat, Mutation, NodeId, Refusal, Timing, VipEpoch};
+use vipfence_types::{
+    BootId, Clocks, Heartbeat, Mutation, NodeId, Refusal, Timing, VipEpoch, VipName, brief,
+};
 
 /// How the leader sees a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +34,8 @@ pub struct NodeView {
     pub arm_ok: Option<bool>,
     /// What is wrong with it; empty = nothing known.
     pub detail: String,
+    /// The VIPs that are not well there, and why.
+    pub failing: BTreeMap<VipName, String>,
 }
 
 #[derive(Debug)]
@@ -142,6 +146,26 @@ impl Peers {
         self.latest(node).is_some_and(|beat| beat.refused.contains(at))
     }
 
+    /// Why the VIP's health check fails on the node; none = it does not, as far as it has said.
+    pub(crate) fn failing(&self, node: &NodeId, vip: &VipName) -> Option<String> {
+        let failing = &self.latest(node)?.failing;
+        let one = failing.iter().find(|one| one.vip == *vip)?;
+        Some(format!("its health check fails on {node}{}", why(&one.reason)))
+    }
+
+    /// Why the node does not take the VIP that it was granted at this epoch; none = it does.
+    pub(crate) fn unfit(&self, node: &NodeId, at: &VipEpoch) -> Option<String> {
+        let held = &self.latest(node)?.held;
+        let report = held.iter().find(|report| report.at == *at && !report.unfit.is_empty())?;
+        Some(format!("{node} does not take it{}", why(&report.unfit)))
+    }
+
+    /// Every grant that a node does not take.
+    pub(crate) fn all_unfit(&self) -> impl Iterator<Item = &VipEpoch> {
+        let reports = self.heard.values().flat_map(|peer| &peer.beat.held);
+        reports.filter(|report| !report.unfit.is_empty()).map(|report| &report.at)
+    }
+
     /// The highest epoch that any node has reported (H18).
     pub(crate) fn highest_epoch(&self) -> vipfence_types::Epoch {
         let reported = self.heard.values().map(|peer| peer.beat.highest_epoch);
@@ -163,6 +187,7 @@ impl Peers {
                 version: String::new(),
                 arm_ok: None,
                 detail: "not heard since the leader was elected".to_owned(),
+                failing: BTreeMap::new(),
             };
         };
         let health = &peer.beat.health;
@@ -181,6 +206,18 @@ impl Peers {
             version: peer.beat.version.clone(),
             arm_ok: health.arm_ok,
             detail: health.detail.clone(),
+            failing: not_well(&peer.beat),
         }
     }
+}
+
+fn why(reason: &str) -> String {
+    if reason.is_empty() { String::new() } else { format!(" ({})", brief(reason)) }
+}
+
+fn not_well(beat: &Heartbeat) -> BTreeMap<VipName, String> {
+    let unfit = beat.held.iter().filter(|report| !report.unfit.is_empty());
+    let unfit = unfit.map(|report| (report.at.vip.clone(), brief(&report.unfit)));
+    let failing = beat.failing.iter().map(|one| (one.vip.clone(), brief(&one.reason)));
+    unfit.chain(failing).collect()
 }

@@ -45,6 +45,10 @@ impl Lead {
         if let Some((reason, _)) = failed.filter(|(_, until)| until.later_than(now)) {
             return Some(reason.clone());
         }
+        let hold = state.nodes.get(node).and_then(|known| known.hold.as_ref());
+        if hold.is_some() && record.holder() != Some(node) {
+            return Some(format!("automatic moves to {node} are paused"));
+        }
         self.unwell(now, state, record, node)
     }
 
@@ -62,7 +66,7 @@ impl Lead {
         }
         let view = self.peers.view(now, &state.timing, self.elected_at, node);
         match view.state {
-            NodeState::Alive => None,
+            NodeState::Alive => self.peers.failing(node, &record.name),
             NodeState::Stopping => Some(format!("{node} is stopping")),
             NodeState::Suspect | NodeState::Silent => Some(match view.last_heard {
                 None => format!("{node} has not been heard since the leader was elected"),
@@ -92,7 +96,21 @@ impl Lead {
         Err(reasons)
     }
 
-    /// What a stopping node holds and nobody can take over. A candidate that this leader has not
+    /// The eligible candidates whose priority is higher than that of the holder, best first.
+    pub(crate) fn preferred_to_holder<'a>(
+        &'a self,
+        now: Clocks,
+        state: &'a Registry,
+        record: &'a VipRecord,
+    ) -> impl Iterator<Item = &'a NodeId> {
+        let own = record.holder().map(|holder| record.spec.priority(holder));
+        let candidates = state.candidates(&record.spec).into_iter();
+        candidates
+            .filter(move |node| own.is_some_and(|own| record.spec.priority(node) > own))
+            .filter(move |node| self.ineligible(now, state, record, node).is_none())
+    }
+
+    /// What a stopping node holds and nobody can take over, or is to take over by itself. A candidate that this leader has not
     /// heard yet, or not for a moment, may still appear; a move that is open goes on.
     pub(crate) fn nowhere(
         &self,
@@ -107,6 +125,11 @@ impl Lead {
         for record in state.vips.values() {
             let held = record.grant.renewed().is_some_and(|grant| grant.node == *holder);
             if !held || record.open.is_some() {
+                continue;
+            }
+            // In maintenance the agent is soon back, and gets a new epoch.
+            if let Some(reason) = state.paused(record) {
+                nowhere.push(Nowhere { vip: record.name.clone(), reason });
                 continue;
             }
             if let Err(others) = self.best(now, state, record, Some(holder))

@@ -1,7 +1,7 @@
 //! What can be asked of the Registry, and what it answers.
 //!
 //! Every command is one log entry. `at_ms` is the proposer's wall clock: it is shown in the history
-//! and decides nothing. A body that this version does not know is kept as `Unknown` and refused, so
+//! and decides nothing about who may hold a VIP (`restraint` counts by it). A body that this version does not know is kept as `Unknown` and refused, so
 //! that nodes of mixed versions never disagree by panicking.
 
 use core::net::IpAddr;
@@ -14,7 +14,10 @@ use vipfence_types::{
     Timing, VipName, VipSpec,
 };
 
-use super::record::{AzureOperation, Cause, Intent, Place};
+use super::{
+    record::{AzureOperation, Cause, Intent, Place},
+    restraint::{Pending, Scope, Withheld},
+};
 
 /// The format that this version writes.
 pub const COMMAND_FORMAT: u16 = 1;
@@ -157,6 +160,46 @@ pub enum Body {
         epoch: Epoch,
         /// The entry that set the timers on which this was decided.
         timing: Revision,
+    },
+    /// Pauses automatic moves.
+    Pause {
+        /// Of what.
+        scope: Scope,
+        /// Until when, in milliseconds since 1970; none = until somebody resumes.
+        until_ms: Option<u64>,
+        /// What for, for people.
+        reason: String,
+        /// Who asked.
+        by: String,
+    },
+    /// Ends a pause. For a VIP it also clears what counts against its flap budget.
+    Resume {
+        /// Of what.
+        scope: Scope,
+        /// Only the pause that began then, whose time is over; none = somebody asked.
+        over: Option<u64>,
+        /// Who asked.
+        by: String,
+    },
+    /// What the leader found to keep a VIP at rest where it is; changes no phase.
+    Restrain {
+        /// The VIP.
+        vip: VipName,
+        /// The phase revision on which it was decided; refused when it has changed.
+        phase: Revision,
+        /// A failover that waits for somebody's word.
+        pending: Option<Pending>,
+        /// Why it stays although its holder should lose it.
+        withheld: Option<Withheld>,
+    },
+    /// Somebody's word to a failover that waits for it.
+    Confirm {
+        /// The VIP.
+        vip: VipName,
+        /// It is to move.
+        go: bool,
+        /// Who said so.
+        by: String,
     },
     /// A body of a later version. It is written as it was read: the next node that is sent this
     /// entry, or this one after an update, may know it.
@@ -358,6 +401,11 @@ pub enum Refused {
         /// Its epoch.
         actual: Epoch,
     },
+    /// No failover of the VIP waits for anybody's word.
+    #[error(
+        "no failover of VIP \"{0}\" waits for a confirmation; `vipfence move {0}` moves it all the same"
+    )]
+    NothingPending(VipName),
     /// The request id was used for something else.
     #[error("request id \"{0}\" was used for another request; use a new one")]
     RequestIdReused(RequestId),

@@ -61,6 +61,7 @@ impl Registry {
             held_since_ms: None,
             drift: None,
             reached: None,
+            restraint: super::Restraint::default(),
         };
         if let Some(node) = to {
             self.check_may_hold(&record, node)?;
@@ -213,6 +214,7 @@ impl Registry {
             let record = Arc::make_mut(record);
             record.target.clone_from(&ask.to);
             record.open = Some(id);
+            record.restraint.move_begins(entry, ask.cause, record.spec.flap_budget);
             if Mutation::ExposedClearedBySuperseding.is_on() && superseded.is_some() {
                 record.exposed.clear();
             }
@@ -233,6 +235,8 @@ impl Registry {
             Cause::TargetFailed => "the target cannot take it".to_owned(),
             Cause::Drift => "Azure disagrees with what is committed".to_owned(),
             Cause::EpochRefused => "the holder cannot use its epoch".to_owned(),
+            Cause::HolderUnhealthy => "it is not well at its holder".to_owned(),
+            Cause::Failback => "a preferred candidate is well again".to_owned(),
         };
         let message = format!("{id} of VIP {vip}{whither} begins: {why}");
         self.record(entry, EventKind::MoveStarted, Some(vip), ask.to.clone(), Epoch(0), message);
@@ -259,7 +263,7 @@ impl Registry {
         id
     }
 
-    fn living(&self, vip: &VipName) -> Result<&VipRecord, Refused> {
+    pub(super) fn living(&self, vip: &VipName) -> Result<&VipRecord, Refused> {
         match self.vips.get(vip) {
             None => Err(Refused::VipNotFound(vip.clone())),
             Some(known) if known.intent == Intent::Deleted => {

@@ -10,9 +10,11 @@
 //! tracks have arrived), I4 (request ids, superseding) and the sets of exposed NICs (I2).
 
 mod command;
+mod event;
 mod history;
 mod intents;
 mod record;
+mod restraint;
 mod steps;
 #[cfg(test)]
 mod tests;
@@ -30,11 +32,12 @@ use vipfence_types::{
 pub use command::{
     Applied, Body, COMMAND_FORMAT, Command, Expect, Founder, Note, Refused, Request, Step,
 };
+pub use event::{Event, EventKind};
 pub use record::{
-    AzureOperation, AzureTrack, Cause, DriftRecord, Event, EventKind, GrantTrack, Granted, Intent,
-    Move, NodeRecord, OperationKind, Outcome, Phase, PhaseSpan, Place, RECORD_FORMAT, Reached,
-    VipRecord,
+    AzureOperation, AzureTrack, Cause, DriftRecord, GrantTrack, Granted, Intent, Move, NodeRecord,
+    OperationKind, Outcome, Phase, PhaseSpan, Place, RECORD_FORMAT, Reached, VipRecord,
 };
+pub use restraint::{Hold, Pending, Restraint, Scope, Withheld, WithheldWhy, Word};
 
 pub use history::VipLog;
 
@@ -68,6 +71,9 @@ pub struct Registry {
     pub vips: BTreeMap<VipName, Arc<VipRecord>>,
     /// Moves and request ids of each VIP, also of some that are gone.
     pub logs: BTreeMap<VipName, Arc<VipLog>>,
+    /// Hands off: nothing is moved by itself.
+    #[serde(default)]
+    pub hold: Option<Hold>,
     /// The last events.
     pub events: Arc<VecDeque<Arc<Event>>>,
     /// How many events there have been.
@@ -93,6 +99,7 @@ impl Default for Registry {
             nodes: BTreeMap::new(),
             vips: BTreeMap::new(),
             logs: BTreeMap::new(),
+            hold: None,
             events: Arc::default(),
             last_event: 0,
             removed: VecDeque::new(),
@@ -149,6 +156,14 @@ impl Registry {
             Body::LowerLease { vip, epoch, timing } => {
                 self.lower_lease(entry, vip, *epoch, *timing)
             }
+            Body::Pause { scope, until_ms, reason, by } => {
+                self.pause(entry, scope, *until_ms, reason, by)
+            }
+            Body::Resume { scope, over, by } => self.resume(entry, scope, *over, by),
+            Body::Restrain { vip, phase, pending, withheld } => {
+                self.restrain(entry, vip, *phase, pending.as_ref(), withheld.as_ref())
+            }
+            Body::Confirm { vip, go, by } => self.confirm(entry, vip, *go, by),
             Body::Unknown(_) => Err(Refused::UnknownCommand),
         }
     }
@@ -174,6 +189,7 @@ impl Registry {
                     role: founder.role,
                     address: founder.address.clone(),
                     nics: Vec::new(),
+                    hold: None,
                 };
                 (founder.node.clone(), Arc::new(record))
             })

@@ -1,4 +1,4 @@
-//! The records of the replicated state: nodes, VIPs with their two tracks, moves, events.
+//! The records of the replicated state: nodes, VIPs with their two tracks, moves.
 
 use core::net::IpAddr;
 use std::collections::{BTreeMap, BTreeSet};
@@ -6,8 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use vipfence_types::{
-    Epoch, MoveId, NicId, NicRecord, NodeId, RequestId, Revision, Role, Term, VipName, VipSpec,
+    Epoch, MoveId, NicId, NicRecord, NodeId, RequestId, Revision, Role, VipName, VipSpec,
 };
+
+use super::restraint::{Hold, Restraint};
 
 /// The format of records that this version writes.
 pub const RECORD_FORMAT: u16 = 1;
@@ -23,6 +25,9 @@ pub struct NodeRecord {
     pub address: String,
     /// Its NICs, as it last reported them.
     pub nics: Vec<NicRecord>,
+    /// Hands off: what it holds is not moved by itself, and nothing comes to it by itself.
+    #[serde(default)]
+    pub hold: Option<Hold>,
 }
 
 impl NodeRecord {
@@ -223,6 +228,9 @@ pub struct VipRecord {
     /// When another node first reached the VIP, and at which epoch.
     #[serde(default)]
     pub reached: Option<Reached>,
+    /// What keeps the leader from moving it by itself.
+    #[serde(default)]
+    pub restraint: Restraint,
 }
 
 /// Another node had an answer from the VIP's address.
@@ -341,6 +349,10 @@ pub enum Cause {
     Drift,
     /// The holder cannot use its epoch.
     EpochRefused,
+    /// The VIP's health check fails on its holder, or the holder cannot serve it.
+    HolderUnhealthy,
+    /// A candidate of higher priority is well again.
+    Failback,
 }
 
 /// How a move ended.
@@ -448,104 +460,5 @@ impl Move {
     /// Whether it has begun this operation.
     pub(crate) fn knows(&self, operation: &AzureOperation) -> bool {
         self.operations.iter().any(|known| known.is_same(operation))
-    }
-}
-
-/// Something that happened. Logs, metrics, history and watches derive from these.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Event {
-    /// Counts the events.
-    pub number: u64,
-    /// When, by the proposer's wall clock.
-    pub at_ms: u64,
-    /// In which term it was committed.
-    pub term: Term,
-    /// What.
-    pub kind: EventKind,
-    /// The VIP.
-    pub vip: Option<VipName>,
-    /// The node.
-    pub node: Option<NodeId>,
-    /// The epoch; 0 = none in particular.
-    pub epoch: Epoch,
-    /// One sentence.
-    pub message: String,
-}
-
-/// What happened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum EventKind {
-    /// The cluster was founded.
-    ClusterFounded,
-    /// A node leads.
-    LeaderElected,
-    /// A node reported other NICs.
-    NodeChanged,
-    /// The timers changed.
-    TimingChanged,
-    /// A VIP was defined.
-    VipCreated,
-    /// A VIP's candidates or policies changed.
-    VipUpdated,
-    /// A VIP is gone.
-    VipDeleted,
-    /// Azure disagrees with what is committed.
-    DriftFound,
-    /// Azure agrees again.
-    DriftGone,
-    /// A move began.
-    MoveStarted,
-    /// A later move took a move's place.
-    MoveSuperseded,
-    /// A move is done.
-    MoveDone,
-    /// A holder is asked to let go.
-    Releasing,
-    /// A grant is left to run out.
-    Expiring,
-    /// A grant is over.
-    GrantOver,
-    /// A node is entitled.
-    Granted,
-    /// Azure is asked to detach.
-    Detaching,
-    /// Azure is asked to attach.
-    Attaching,
-    /// A VIP is held.
-    Held,
-    /// Another node had an answer from a VIP at its new holder.
-    Reached,
-    /// A VIP is held by nobody, as asked for.
-    Detached,
-}
-
-impl EventKind {
-    /// The name in the API.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::ClusterFounded => "CLUSTER_FOUNDED",
-            Self::LeaderElected => "LEADER_ELECTED",
-            Self::NodeChanged => "NODE_CHANGED",
-            Self::TimingChanged => "TIMING_CHANGED",
-            Self::VipCreated => "VIP_CREATED",
-            Self::VipUpdated => "VIP_UPDATED",
-            Self::VipDeleted => "VIP_DELETED",
-            Self::DriftFound => "DRIFT_FOUND",
-            Self::DriftGone => "DRIFT_GONE",
-            Self::MoveStarted => "MOVE_STARTED",
-            Self::MoveSuperseded => "MOVE_SUPERSEDED",
-            Self::MoveDone => "MOVE_DONE",
-            Self::Releasing => "RELEASING",
-            Self::Expiring => "EXPIRING",
-            Self::GrantOver => "GRANT_OVER",
-            Self::Granted => "GRANTED",
-            Self::Detaching => "DETACHING",
-            Self::Attaching => "ATTACHING",
-            Self::Held => "HELD",
-            Self::Reached => "REACHED",
-            Self::Detached => "DETACHED",
-        }
     }
 }

@@ -4,6 +4,7 @@
 mod foreign;
 mod moves;
 mod random;
+mod restraint;
 mod table;
 
 use core::net::IpAddr;

@@ -15,8 +15,13 @@ use crate::{
 fn state() -> Registry {
     let node = |name: &str| {
         let nic = NicRecord { name: "nic0".into(), id: NicId::new(&azure::nic_id(name)) };
-        let record =
-            NodeRecord { format: 1, role: Role::Member, address: String::new(), nics: vec![nic] };
+        let record = NodeRecord {
+            format: 1,
+            role: Role::Member,
+            address: String::new(),
+            nics: vec![nic],
+            hold: None,
+        };
         (NodeId::new(name).expect("a name"), Arc::new(record))
     };
     Registry { nodes: BTreeMap::from([node("n1"), node("n2")]), ..Registry::default() }

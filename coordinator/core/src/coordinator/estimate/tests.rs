@@ -39,6 +39,7 @@ fn record() -> VipRecord {
         held_since_ms: None,
         drift: None,
         reached: None,
+        restraint: crate::registry::Restraint::default(),
     }
 }
 
@@ -49,6 +50,7 @@ fn seen(state: NodeState, heard_ms: u64) -> NodeView {
         version: String::new(),
         arm_ok: None,
         detail: String::new(),
+        failing: std::collections::BTreeMap::new(),
     }
 }
 

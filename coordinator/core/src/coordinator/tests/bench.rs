@@ -10,7 +10,7 @@ use std::{
 
 use vipfence_types::{
     Answer, BootId, Clocks, ClusterName, Epoch, Heartbeat, NicId, NicRecord, NodeHealth, NodeId,
-    Profile, Refusal, Role, Term, Timing, VipEpoch, VipName, VipReport, VipSpec,
+    Profile, Refusal, Role, Term, Timing, VipEpoch, VipFailing, VipName, VipReport, VipSpec,
 };
 
 use super::arm::{Arm, GROUP};
@@ -21,7 +21,8 @@ use crate::{
     ask::{Ask, AskError, Reply},
     nic::{HttpFault, HttpRequest, Method},
     registry::{
-        Applied, Body, Command, Expect, Founder, Intent, Registry, Request, Step, VipRecord,
+        Applied, Body, Cause, Command, EventKind, Expect, Founder, Intent, Registry, Request,
+        Scope, Step, VipRecord,
     },
 };
 
@@ -61,6 +62,12 @@ pub(super) struct Agent {
     /// Release hooks that never end.
     pub(super) hangs: bool,
     pub(super) stopping: bool,
+    /// Why the health check of `demo` fails here.
+    pub(super) failing: Option<&'static str>,
+    /// Why what comes before an add fails here: grants are not taken.
+    pub(super) unfit: Option<&'static str>,
+    /// Why what comes after an add fails here: the address is there, and the service is not.
+    pub(super) serves_not: Option<&'static str>,
     pub(super) boot: String,
     pub(super) replaces: Vec<BootId>,
     pub(super) spent: BTreeMap<VipName, Epoch>,
@@ -69,6 +76,7 @@ pub(super) struct Agent {
     holds: BTreeMap<VipName, (Epoch, Duration)>,
     released: BTreeSet<VipEpoch>,
     refused: BTreeSet<VipEpoch>,
+    not_taken: BTreeSet<VipEpoch>,
     report_nics: bool,
 }
 
@@ -85,8 +93,15 @@ impl Agent {
             at: VipEpoch { vip: vip.clone(), epoch: *epoch },
             added: true,
             problem: String::new(),
-            unfit: String::new(),
+            unfit: self.serves_not.unwrap_or_default().to_owned(),
         });
+        let not_taken = self.not_taken.iter().map(|at| VipReport {
+            at: at.clone(),
+            added: false,
+            problem: String::new(),
+            unfit: self.unfit.unwrap_or("it failed").to_owned(),
+        });
+        let failing = self.failing.map(|why| VipFailing { vip: demo(), reason: why.to_owned() });
         let highest = self.spent.values().max().copied().unwrap_or_default();
         let nic = NicRecord { name: "eth0".into(), id: nic_of(name.as_str()) };
         Heartbeat {
@@ -95,7 +110,7 @@ impl Agent {
             boot: BootId::from(self.boot.as_str()),
             replaces: self.replaces.clone(),
             seq: self.seq,
-            held: held.collect(),
+            held: held.chain(not_taken).collect(),
             released: self.released.iter().cloned().collect(),
             refused: self.refused.iter().cloned().collect(),
             highest_epoch: highest,
@@ -105,7 +120,7 @@ impl Agent {
                 arm_ok: Some(true),
                 detail: String::new(),
             },
-            failing: vec![],
+            failing: failing.into_iter().collect(),
             reached: vec![],
             version: "test".into(),
         }
@@ -120,10 +135,17 @@ impl Agent {
                 changed |= self.refused.insert(grant.at.clone());
                 continue;
             }
+            let has = self.holds.get(&vip).is_some_and(|(known, _)| *known == epoch);
+            if self.not_taken.contains(&grant.at) || (self.unfit.is_some() && !has) {
+                changed |= self.not_taken.insert(grant.at.clone());
+                self.holds.remove(&vip);
+                continue;
+            }
             let until = sent + Duration::from_millis(grant.lease_ttl_ms);
             let before = self.holds.insert(vip, (epoch, until));
             changed |= before.is_none_or(|(known, _)| known != epoch);
         }
+        self.not_taken.retain(|at| answer.grants.iter().any(|grant| grant.at == *at));
         let granted: BTreeSet<&VipName> = answer.grants.iter().map(|g| &g.at.vip).collect();
         for at in answer.releasing.iter().filter(|_| !self.hangs) {
             let spent = self.spent.entry(at.vip.clone()).or_default();
@@ -228,6 +250,9 @@ impl Bench {
                 connected: true,
                 hangs: false,
                 stopping: false,
+                failing: None,
+                unfit: None,
+                serves_not: None,
                 boot: format!("{name}1"),
                 replaces: vec![],
                 spent: BTreeMap::new(),
@@ -236,6 +261,7 @@ impl Bench {
                 holds: BTreeMap::new(),
                 released: BTreeSet::new(),
                 refused: BTreeSet::new(),
+                not_taken: BTreeSet::new(),
                 report_nics: role.may_hold(),
             };
             agents.insert(node(name), agent);
@@ -346,6 +372,19 @@ impl Bench {
         self.ask(Ask::SetIntent { vip: demo(), intent, request: Request::default() })
     }
 
+    pub(super) fn pause(&mut self, scope: Scope, lasts: Option<Duration>) -> AskId {
+        let (reason, by) = ("maintenance".to_owned(), "me".to_owned());
+        self.ask(Ask::Pause { scope, lasts, reason, by })
+    }
+
+    pub(super) fn resume(&mut self, scope: Scope) -> AskId {
+        self.ask(Ask::Resume { scope, by: "me".to_owned() })
+    }
+
+    pub(super) fn confirm(&mut self, go: bool) -> AskId {
+        self.ask(Ask::Confirm { vip: demo(), go, by: "me".to_owned() })
+    }
+
     /// The reply to an ask, which must have come.
     pub(super) fn reply(&mut self, id: AskId) -> Result<Reply, AskError> {
         self.run_until(secs(30), |b| b.replies.contains_key(&id));
@@ -382,6 +421,22 @@ impl Bench {
 
     pub(super) fn saw(&self, what: &str) -> bool {
         self.sights.iter().any(|sight| sight.what.starts_with(what))
+    }
+
+    /// How many events of a kind there have been.
+    pub(super) fn events(&self, kind: EventKind) -> usize {
+        self.log.events.iter().filter(|event| event.kind == kind).count()
+    }
+
+    pub(super) fn last_cause(&self) -> Option<Cause> {
+        let log = self.log.logs.get(&demo())?;
+        log.moves.back().map(|known| known.cause)
+    }
+
+    /// Why the VIP stays where it is although its holder should lose it; empty = it does not.
+    pub(super) fn withheld(&self) -> String {
+        let withheld = self.vip().restraint.withheld.as_ref();
+        withheld.map_or(String::new(), |withheld| withheld.what.clone())
     }
 
     pub(super) fn blocked(&self) -> String {
@@ -614,6 +669,7 @@ impl Bench {
         agent.holds.clear();
         agent.released.clear();
         agent.refused.clear();
+        agent.not_taken.clear();
         self.at(self.now, Event::Beat(node(name), true));
     }
 

@@ -12,15 +12,6 @@ impl Bench {
     fn drift(&self) -> Option<String> {
         self.vip().drift.as_ref().map(|drift| drift.what.clone())
     }
-
-    fn events(&self, kind: EventKind) -> usize {
-        self.log.events.iter().filter(|event| event.kind == kind).count()
-    }
-
-    fn last_cause(&self) -> Option<Cause> {
-        let log = self.log.logs.get(&self.vip().name)?;
-        log.moves.back().map(|known| known.cause)
-    }
 }
 
 #[test]

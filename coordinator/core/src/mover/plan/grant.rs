@@ -38,7 +38,10 @@ impl Facts<'_> {
                 let entered = open.epoch == grant.epoch || open.cause == Cause::Drift;
                 // A new leader may have granted before it had heard what is spent there (L4).
                 let at = VipEpoch { vip: record.name.clone(), epoch: grant.epoch };
-                if !entered || self.lead.peers.refuses(&grant.node, &at) {
+                if !entered
+                    || self.lead.peers.refuses(&grant.node, &at)
+                    || self.lead.is_worth_another_try(self.now, &at)
+                {
                     self.grant(record, &grant.node, decision);
                 }
             }

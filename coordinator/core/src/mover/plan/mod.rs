@@ -8,6 +8,7 @@
 mod arrival;
 mod azure;
 mod grant;
+mod holder;
 mod redirect;
 mod rest;
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use vipfence_types::{Clocks, NicId, NodeId};
+use vipfence_types::{Clocks, NicId, NodeId, VipEpoch};
 
 use super::{Decision, Facts};
 use crate::{
@@ -91,6 +91,14 @@ impl Facts<'_> {
                 return false;
             }
             (Cause::HolderSilent, reason)
+        } else if let Some(reason) = self.unfit(record, target) {
+            // Hands off: it is said, and tried again here.
+            if let Some(paused) = self.state.paused(record) {
+                decision.wait(format!("{reason}; {paused}"), None);
+                return false;
+            }
+            decision.failed = Some((target.clone(), reason.clone()));
+            (Cause::TargetFailed, reason)
         } else {
             return false;
         };
@@ -113,6 +121,13 @@ impl Facts<'_> {
                 false
             }
         }
+    }
+
+    /// Why the target does not take the VIP that it was granted.
+    fn unfit(&self, record: &VipRecord, target: &NodeId) -> Option<String> {
+        let grant = record.grant.grant().filter(|grant| grant.node == *target)?;
+        let at = VipEpoch { vip: record.name.clone(), epoch: grant.epoch };
+        self.lead.peers.unfit(target, &at)
     }
 
     /// Whether a failure tells something of the target. Where Azure refuses this leader at the NIC

@@ -1,4 +1,4 @@
-//! A VIP at rest: a reason to move it, what is still exposed, and drift.
+//! A VIP at rest: what is still exposed, and drift. Whether its holder should lose it: `holder`.
 //!
 //! Drift is what somebody else did in Azure: an address of the VIP is not on its holder's NIC, or a
 //! VIP that nobody is to hold is on one. Only a NIC that was *read back* (design.md §5) tells: a
@@ -6,7 +6,7 @@
 //! that every node shows it. Whether an OS has the address is not looked at here: the holder's
 //! heartbeat says so.
 
-use vipfence_types::{DriftPolicy, Mutation, NodeId, VipEpoch};
+use vipfence_types::{DriftPolicy, Mutation, NodeId};
 
 use super::{Decision, Facts};
 use crate::{
@@ -28,33 +28,6 @@ impl Facts<'_> {
         self.look_for_holder(record, decision);
         self.look_for_traffic(record, decision);
         self.look_for_drift(record, decision);
-    }
-
-    /// Looks for a reason to move the VIP to another node.
-    fn look_for_holder(&self, record: &VipRecord, decision: &mut Decision) {
-        let Some(grant) = record.grant.grant() else { return };
-        let holder = &grant.node;
-        let at = VipEpoch { vip: record.name.clone(), epoch: grant.epoch };
-        if self.lead.is_silent(self.now, self.state, holder) {
-            self.start(record, self.best_but(record, holder), Cause::HolderSilent, decision);
-        } else if self.lead.peers.refuses(holder, &at) {
-            let stays = self.state.check_may_hold(record, holder).is_ok();
-            let to = if stays { Some(holder.clone()) } else { self.best_but(record, holder) };
-            self.start(record, to, Cause::EpochRefused, decision);
-        } else if self.is_stopping(holder) {
-            // Without an eligible candidate the lease, and then the silence, decides.
-            if let Some(to) = self.best_but(record, holder) {
-                self.start(record, Some(to), Cause::HolderStopping, decision);
-            }
-        }
-    }
-
-    fn best_but(&self, record: &VipRecord, holder: &NodeId) -> Option<NodeId> {
-        self.lead.best(self.now, self.state, record, Some(holder)).ok()
-    }
-
-    fn is_stopping(&self, node: &NodeId) -> bool {
-        self.lead.peers.latest(node).is_some_and(|beat| beat.health.stopping)
     }
 
     pub(super) fn start(
@@ -114,6 +87,7 @@ impl Facts<'_> {
         }
         if let (Some(drift), DriftPolicy::Repair) = (found, record.spec.drift)
             && self.is_ours_to_repair(record)
+            && self.state.hold_on(record).is_none()
         {
             self.repair(record, &drift, decision);
         }

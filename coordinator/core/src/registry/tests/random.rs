@@ -19,7 +19,7 @@ struct Rough {
 }
 
 fn rough() -> impl Strategy<Value = Rough> {
-    (0u8..40, 0u8..3, 0u8..4, 0u8..4, prop::bool::weighted(0.05))
+    (0u8..46, 0u8..3, 0u8..4, 0u8..4, prop::bool::weighted(0.05))
         .prop_map(|(kind, vip, node, other, wrong)| Rough { kind, vip, node, other, wrong })
 }
 
@@ -42,6 +42,12 @@ fn body_of(rough: Rough, state: &Registry) -> Body {
     let request = match rough.other {
         0 => by(&format!("r{}", rough.node), if rough.wrong { "x" } else { "y" }),
         _ => Request::default(),
+    };
+    let by = "me".to_owned();
+    let scope = || match rough.other {
+        0 => Scope::Cluster,
+        1 => Scope::Node(node(names[usize::from(rough.node)])),
+        _ => Scope::Vip(vip(&format!("v{}", rough.vip))),
     };
     let step = match rough.kind {
         0..=1 => {
@@ -67,7 +73,12 @@ fn body_of(rough: Rough, state: &Registry) -> Body {
         }
         6 => {
             let to = Some(node(names[usize::from(rough.node)]));
-            let (cause, expect, force) = (Cause::Request, Expect::default(), rough.wrong);
+            let cause = match rough.other {
+                0 => Cause::HolderUnhealthy,
+                1 => Cause::Failback,
+                _ => Cause::Request,
+            };
+            let (expect, force) = (Expect::default(), rough.wrong);
             return Body::StartMove { vip: name, to, cause, expect, force, request };
         }
         7..=8 => Step::Target { node: to },
@@ -87,10 +98,36 @@ fn body_of(rough: Rough, state: &Registry) -> Body {
         17..=18 | 26..=27 => Step::Over { epoch, confirmed: rough.other > 1 },
         19..=20 => Step::Grant { node: to, floor: Epoch(u64::from(rough.node)) },
         21..=22 | 28..=36 => Step::Held { epoch, cleared: cleared() },
+        40..=41 => {
+            return Body::Pause { scope: scope(), until_ms: None, reason: String::new(), by };
+        }
+        42 => {
+            let over = (rough.other == 0).then_some(1_000);
+            return Body::Resume { scope: scope(), over, by };
+        }
+        43..=44 => {
+            let phase = Revision(record.map_or(0, |record| record.phase.0).saturating_sub(off));
+            let (pending, withheld) = restrained(rough.other);
+            return Body::Restrain { vip: name, phase, pending, withheld };
+        }
+        45 => return Body::Confirm { vip: name, go: rough.other > 1, by },
         _ => Step::Ended { cleared: cleared() },
     };
     let phase = Revision(record.map_or(0, |record| record.phase.0).saturating_sub(off));
     Body::Step { vip: name, phase, step }
+}
+
+fn restrained(what: u8) -> (Option<Pending>, Option<Withheld>) {
+    let pending = Pending {
+        cause: if what > 1 { Cause::HolderSilent } else { Cause::HolderUnhealthy },
+        what: "it is silent".to_owned(),
+        since_ms: 1,
+        until_ms: 2,
+        answer: None,
+    };
+    let (why, what_text) = (WithheldWhy::FlapBudgetSpent, "too often".to_owned());
+    let withheld = Withheld { why, what: what_text, since_ms: 1, told_ms: 1 };
+    (Some(pending).filter(|_| what > 0), Some(withheld).filter(|_| what.is_multiple_of(2)))
 }
 
 /// What may not differ when a command was refused.
@@ -145,6 +182,22 @@ fn check_step(
             assert!(record.exposed.contains(&place.nic), "I2: a write to {place:?}");
         }
     }
+    // Hands off, questions and answers entitle nobody and move nothing.
+    let restrains = matches!(
+        body,
+        Body::Pause { .. } | Body::Resume { .. } | Body::Restrain { .. } | Body::Confirm { .. }
+    );
+    for (name, record) in before.vips.iter().filter(|_| restrains) {
+        let now = after.vip(name);
+        let tracks = |record: &VipRecord| {
+            (record.grant.clone(), record.azure.clone(), record.azure_phase, record.open)
+        };
+        assert_eq!(now.map(tracks), Some(tracks(record)), "I1: {body:?}");
+    }
+    for record in after.vips.values() {
+        let most = usize::try_from(vipfence_types::FlapBudget::MAX_MOVES).expect("few");
+        assert!(record.restraint.flaps_ms.len() <= most, "{:?}", record.restraint);
+    }
     for (name, record) in &before.vips {
         let gone = !after.vips.contains_key(name);
         let empty = record.grant == GrantTrack::Over && record.azure == AzureTrack::Detached;
@@ -157,6 +210,7 @@ fn no_sequence_of_commands_breaks_an_invariant() {
     let config = ProptestConfig { cases: 300, ..ProptestConfig::default() };
     let (held, ended, gone, over) =
         (Cell::new(0_u32), Cell::new(0_u32), Cell::new(0_u32), Cell::new(0_u32));
+    let (paused, waits) = (Cell::new(0_u32), Cell::new(0_u32));
     let count = |of: &Cell<u32>| of.set(of.get() + 1);
     let walk = |roughs: Vec<Rough>| {
         let mut bench = Bench::new();
@@ -173,6 +227,8 @@ fn no_sequence_of_commands_breaks_an_invariant() {
                 (Body::Step { step: Step::Held { .. }, .. }, Applied::Done) => count(&held),
                 (Body::Step { step: Step::Over { .. }, .. }, Applied::Done) => count(&over),
                 (Body::Step { step: Step::Ended { .. }, .. }, Applied::Done) => count(&ended),
+                (Body::Pause { .. }, Applied::Done) => count(&paused),
+                (Body::Confirm { .. }, Applied::Done) => count(&waits),
                 _ => {}
             }
             gone.set(gone.get() + u32::from(bench.0.vips.len() < before.vips.len()));
@@ -184,7 +240,8 @@ fn no_sequence_of_commands_breaks_an_invariant() {
     let roughs = prop::collection::vec(rough(), 100..300);
     TestRunner::new(config).run(&roughs, walk).unwrap_or_else(|error| panic!("{error}"));
     // A walk that never gets anywhere proves nothing.
-    for (what, often) in [("held", held), ("ended", ended), ("gone", gone), ("over", over)] {
+    let reached = [("held", held), ("ended", ended), ("gone", gone), ("over", over)];
+    for (what, often) in reached.into_iter().chain([("paused", paused), ("confirmed", waits)]) {
         assert!(often.get() >= 10, "{what} only {} times", often.get());
     }
 }
