@@ -56,11 +56,13 @@ fn a_pause_with_an_end_ends_by_itself() {
     let dev = turn.dev();
     let told = said(dev, &dev.names()[0], &["pause", "--vip", VIP, "--for", "1s"]);
     assert!(told.contains(", or `vipfence resume --vip demo`"), "{told}");
-    assert!(dev.vip().pause.is_some());
     wait_until("the pause is over", LIMIT, || match dev.vip().pause {
         None => Ok(()),
         Some(pause) => Err(format!("{pause:?}")),
     });
+    let events = dev.any_api().events().expect("the events");
+    let over = "automatic moves of VIP demo go on: the time is over";
+    assert!(events.iter().any(|event| event.kind == "RESUMED" && event.message == over));
 }
 
 #[test]
