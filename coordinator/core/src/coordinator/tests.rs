@@ -5,6 +5,7 @@ mod arm;
 mod asks;
 mod batch;
 mod bench;
+mod data_path;
 mod drift;
 mod failback;
 mod failover;

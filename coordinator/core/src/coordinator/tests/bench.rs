@@ -68,6 +68,8 @@ pub(super) struct Agent {
     pub(super) unfit: Option<&'static str>,
     /// Why what comes after an add fails here: the address is there, and the service is not.
     pub(super) serves_not: Option<&'static str>,
+    /// What it is asked to reach answers it.
+    pub(super) reaches: bool,
     pub(super) boot: String,
     pub(super) replaces: Vec<BootId>,
     pub(super) spent: BTreeMap<VipName, Epoch>,
@@ -77,6 +79,7 @@ pub(super) struct Agent {
     released: BTreeSet<VipEpoch>,
     refused: BTreeSet<VipEpoch>,
     not_taken: BTreeSet<VipEpoch>,
+    reached: Vec<VipEpoch>,
     report_nics: bool,
 }
 
@@ -121,7 +124,7 @@ impl Agent {
                 detail: String::new(),
             },
             failing: failing.into_iter().collect(),
-            reached: vec![],
+            reached: self.reached.clone(),
             version: "test".into(),
         }
     }
@@ -129,6 +132,10 @@ impl Agent {
     /// Returns whether something changed, so that it beats at once.
     fn take(&mut self, sent: Duration, answer: &Answer) -> bool {
         let mut changed = false;
+        let reached = answer.reach.iter().filter(|_| self.reaches).map(|reach| reach.at.clone());
+        let reached: Vec<VipEpoch> = reached.collect();
+        changed |= reached != self.reached;
+        self.reached = reached;
         for grant in &answer.grants {
             let (vip, epoch) = (grant.at.vip.clone(), grant.at.epoch);
             if self.spent.get(&vip).is_some_and(|spent| epoch <= *spent) {
@@ -253,6 +260,7 @@ impl Bench {
                 failing: None,
                 unfit: None,
                 serves_not: None,
+                reaches: false,
                 boot: format!("{name}1"),
                 replaces: vec![],
                 spent: BTreeMap::new(),
@@ -262,6 +270,7 @@ impl Bench {
                 released: BTreeSet::new(),
                 refused: BTreeSet::new(),
                 not_taken: BTreeSet::new(),
+                reached: vec![],
                 report_nics: role.may_hold(),
             };
             agents.insert(node(name), agent);
