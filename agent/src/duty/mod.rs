@@ -12,7 +12,7 @@ mod units;
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
-use vipfence_agent_core::{Duties, Task};
+use vipfence_agent_core::{Duties, Serving, Task};
 use vipfence_types::{ClusterName, Epoch, NodeId, VipName};
 
 pub(crate) use units::{ServiceManager, Systemctl, drop_in};
@@ -22,6 +22,9 @@ use crate::{
     program::{self, Program},
     spawner::Spawner,
 };
+
+/// How long a starting agent waits to hear of a unit.
+const LOOK_WITHIN: Duration = Duration::from_secs(2);
 
 /// What the file of a node says about a VIP.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,6 +109,25 @@ impl Attendant {
             .collect()
     }
 
+    /// What an earlier start has done around VIPs, as it still is: complete only where all units still
+    /// run. (Those that are bound to the agent went with it.)
+    pub(crate) async fn still_serving(
+        &self,
+        mut before: BTreeMap<VipName, Serving>,
+    ) -> BTreeMap<VipName, Serving> {
+        for (vip, serving) in before.iter_mut().filter(|(_, serving)| serving.complete) {
+            for unit in self.vips.get(vip).map_or(&[][..], |setup| &setup.units) {
+                let active = tokio::time::timeout(LOOK_WITHIN, self.services.is_active(unit)).await;
+                if !matches!(active, Ok(Ok(()))) {
+                    tracing::warn!(%vip, unit, "the unit does not run any more: a new epoch is needed");
+                    serving.complete = false;
+                    break;
+                }
+            }
+        }
+        before
+    }
+
     /// Whether connections to a VIP are reset before its address goes.
     pub(crate) fn resets_connections(&self, vip: &VipName) -> bool {
         self.vips.get(vip).is_none_or(|setup| setup.reset_connections)
@@ -140,9 +162,9 @@ impl Attendant {
         let program = Program { words: hook.words.clone(), environment: Some(environment) };
         let ended = program::run(&self.spawner, &program, stop).await;
         if ended.outcome.is_ok() && !ended.said.trim().is_empty() {
-            tracing::info!(%vip, %epoch, task = name_of(task), "the hook said: {}", ended.said.trim());
+            tracing::info!(%vip, %epoch, "{task} said: {}", ended.said.trim());
         }
-        ended.told().map_err(|problem| format!("the hook {} failed: {problem}", name_of(task)))
+        ended.told()
     }
 
     fn environment(&self, vip: &VipName, epoch: Epoch, task: Task) -> Vec<(&'static str, String)> {
@@ -153,7 +175,7 @@ impl Attendant {
             ("VIPFENCE_EPOCH", epoch.to_string()),
             ("VIPFENCE_NODE", self.node.to_string()),
             ("VIPFENCE_CLUSTER", self.cluster.to_string()),
-            ("VIPFENCE_TASK", name_of(task).to_owned()),
+            ("VIPFENCE_TASK", task.to_string()),
             ("VIPFENCE_ADDRESSES", addresses.join(" ")),
         ];
         all.extend(plain_environment());
@@ -168,17 +190,4 @@ pub(crate) fn plain_environment() -> [(&'static str, String); 2] {
         ("PATH", own("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")),
         ("LANG", own("LANG", "C.UTF-8")),
     ]
-}
-
-/// As it stands in the file, and in `VIPFENCE_TASK`.
-pub(crate) fn name_of(task: Task) -> &'static str {
-    match task {
-        Task::PreAcquire => "pre_acquire",
-        Task::StartUnits => "start_units",
-        Task::PostAcquire => "post_acquire",
-        Task::PreRelease => "pre_release",
-        Task::StopUnits => "stop_units",
-        Task::PostRelease => "post_release",
-        Task::OnFault => "on_fault",
-    }
 }

@@ -106,7 +106,7 @@ async fn a_hook_is_told_the_vip_its_token_and_little_else() {
 async fn a_hook_that_fails_says_which_it_is_and_why() {
     let attendant = with_hook("echo no disk; exit 4");
     let failed = attendant.perform(&demo(), Epoch(7), Task::PreAcquire, pending()).await;
-    let says = "the hook pre_acquire failed: exit status: 4; it said: no disk";
+    let says = "exit status: 4; it said: no disk";
     assert_eq!(failed.unwrap_err(), says);
     // What nobody asked for is done already.
     let other = VipName::new("other").unwrap();
@@ -148,6 +148,18 @@ async fn units_that_are_not_wanted_any_more_are_not_waited_for() {
     let stopped = bench.attendant.perform(&demo(), Epoch(7), Task::StartUnits, begun).await;
     assert!(stopped.unwrap_err().contains("systemd goes on with what it has begun"));
     assert_eq!(bench.told(), ["start slow.service"]);
+}
+
+#[tokio::test]
+async fn what_was_complete_is_so_after_a_restart_only_where_its_units_still_run() {
+    let complete = Serving { epoch: Epoch(7), complete: true };
+    for (unit, still) in [("pg.service", true), ("bad.service", false)] {
+        let bench = Bench::with_units(&["drbd.service", unit]);
+        let before = BTreeMap::from([(demo(), complete), (VipName::new("web").unwrap(), complete)]);
+        let after = bench.attendant.still_serving(before).await;
+        let all: Vec<bool> = after.values().map(|serving| serving.complete).collect();
+        assert_eq!(all, [still, true], "{unit}");
+    }
 }
 
 #[test]

@@ -55,7 +55,8 @@ pub(super) enum DiskCall {
     See(Epoch),
     Serve(VipName, Option<Serving>),
     Token(VipName, Option<Epoch>),
-    /// All before it is done. An error: what is noted of this VIP is not on disk.
+    /// All before it is done; what could not be noted of this VIP is tried once more. An error: it is
+    /// still not on disk.
     Reached(VipName, oneshot::Sender<Result<(), String>>),
 }
 
@@ -182,7 +183,7 @@ pub(super) async fn work_disk(
     outcomes: Sender<Input>,
 ) {
     let state = Arc::new(state);
-    let mut unwritten: BTreeMap<VipName, String> = BTreeMap::new();
+    let mut unwritten: BTreeMap<VipName, Option<Serving>> = BTreeMap::new();
     while let Some(call) = calls.recv().await {
         let state = Arc::clone(&state);
         match call {
@@ -202,13 +203,10 @@ pub(super) async fn work_disk(
                 }
             }
             DiskCall::Serve(vip, serving) => {
-                let named = vip.clone();
-                match flush(move || state.serve(&named, serving)).await {
-                    Ok(()) => drop(unwritten.remove(&vip)),
-                    Err(problem) => {
-                        error!(%vip, "cannot write what is done around the VIP: {problem}");
-                        unwritten.insert(vip, problem);
-                    }
+                unwritten.remove(&vip);
+                if let Err(problem) = serve(&state, &vip, serving).await {
+                    error!(%vip, "cannot write what is done around the VIP: {problem}");
+                    unwritten.insert(vip, serving);
                 }
             }
             DiskCall::Token(vip, epoch) => {
@@ -218,12 +216,27 @@ pub(super) async fn work_disk(
                 }
             }
             DiskCall::Reached(vip, reached) => {
-                let written = unwritten.get(&vip).map_or(Ok(()), |problem| Err(problem.clone()));
+                let written = match unwritten.get(&vip) {
+                    Some(serving) => serve(&state, &vip, *serving).await,
+                    None => Ok(()),
+                };
+                if written.is_ok() {
+                    unwritten.remove(&vip);
+                }
                 // Nobody waits any more where the node has ended.
                 let _ended = reached.send(written);
             }
         }
     }
+}
+
+async fn serve(
+    state: &Arc<NodeState>,
+    vip: &VipName,
+    serving: Option<Serving>,
+) -> Result<(), String> {
+    let (state, vip) = (Arc::clone(state), vip.clone());
+    flush(move || state.serve(&vip, serving)).await
 }
 
 async fn flush(

@@ -106,6 +106,7 @@ impl NodeRunner {
     /// # Errors
     /// The OS cannot be asked which addresses it has.
     pub(crate) async fn spawn(config: NodeConfig, parts: NodeParts) -> Result<NodeHandle, OsError> {
+        let serving = parts.attendant.still_serving(parts.remembered.serving).await;
         let start = Start {
             cluster: config.cluster,
             node: config.node,
@@ -119,9 +120,8 @@ impl NodeRunner {
             found: parts.driver.found(&config.managed).await?,
             managed: config.managed,
             duties: parts.attendant.duties(),
-            serving: parts.remembered.serving.clone(),
+            serving: serving.clone(),
         };
-        let serving = parts.remembered.serving.into_iter();
         let now = parts.clocks.now();
         let (holder, effects) = Holder::start(now, start);
         let (inputs, outcomes) = mpsc::channel(INPUTS_KEPT);
@@ -145,7 +145,7 @@ impl NodeRunner {
             supervisor: parts.supervisor,
             tally: parts.tally,
             attendant: parts.attendant,
-            complete: serving.map(|(vip, serving)| (vip, serving.complete)).collect(),
+            complete: serving.into_iter().map(|(vip, serving)| (vip, serving.complete)).collect(),
         };
         let runner = Runner::new(handle.clone(), workings);
         tokio::spawn(runner.run(effects, outcomes));

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 use vipfence_agent_core::{Call, Input, Task};
 use vipfence_types::{Epoch, VipName};
 
-use crate::duty::{Attendant, name_of};
+use crate::duty::Attendant;
 
 /// A task to do.
 pub(super) struct TaskCall {
@@ -38,25 +39,26 @@ impl Tasks {
     /// Begins a task as soon as `ready` says that what is to be on disk before it is there.
     pub(super) fn run(&mut self, to_do: TaskCall, ready: oneshot::Receiver<Result<(), String>>) {
         self.running.retain(|_, running| !running.task.is_finished());
-        let (stop, stopped) = oneshot::channel();
+        let (stop, mut stopped) = oneshot::channel();
         let (attendant, outcomes) = (Arc::clone(&self.attendant), self.outcomes.clone());
         let TaskCall { call, vip, epoch, task } = to_do;
         let begun = tokio::spawn(async move {
-            let name = name_of(task);
-            tracing::info!(%vip, %epoch, task = name, "begins");
+            let ready = match ready.await {
+                // Units that run on would be worse than units that are stopped twice.
+                Ok(Err(_)) if task == Task::StopUnits => Ok(()),
+                Ok(ready) => ready,
+                Err(_) => Err("the state directory is not written any more".to_owned()),
+            };
+            let unwanted = !matches!(stopped.try_recv(), Err(TryRecvError::Empty));
             let told_to_stop = async move {
                 // Where the other end is gone this task is, too.
                 let _told = stopped.await;
             };
-            let outcome = match ready.await {
-                Ok(Ok(())) => attendant.perform(&vip, epoch, task, told_to_stop).await,
-                Ok(Err(problem)) => Err(problem),
-                Err(_) => Err("the state directory is not written any more".to_owned()),
+            let outcome = match ready {
+                Ok(()) if unwanted => Err("it was not begun".to_owned()),
+                Ok(()) => attendant.perform(&vip, epoch, task, told_to_stop).await,
+                Err(problem) => Err(problem),
             };
-            match &outcome {
-                Ok(()) => tracing::info!(%vip, %epoch, task = name, "done"),
-                Err(problem) => tracing::warn!(%vip, %epoch, task = name, "failed: {problem}"),
-            }
             // A node that has ended needs to hear nothing.
             let _ended = outcomes.send(Input::Ran { call, outcome }).await;
         });
@@ -137,6 +139,19 @@ mod tests {
         first.send(Ok(())).unwrap();
         assert_eq!(next(&mut inputs).await, (Call(1), Ok(())));
         assert_eq!(std::fs::read_to_string(&file).unwrap(), "x\n");
+    }
+
+    #[tokio::test]
+    async fn a_task_that_is_aborted_before_the_disk_is_ready_never_begins() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ran");
+        let (outcomes, mut inputs) = mpsc::channel(8);
+        let mut tasks = Tasks::new(attendant(&format!("echo x > {}", file.display())), outcomes);
+        let reached = begin(&mut tasks, 1);
+        tasks.abort(Call(1));
+        reached.send(Ok(())).unwrap();
+        assert_eq!(next(&mut inputs).await, (Call(1), Err("it was not begun".to_owned())));
+        assert!(!file.exists());
     }
 
     #[tokio::test]
