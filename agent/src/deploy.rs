@@ -29,7 +29,7 @@ fn files_below(folder: &Path, ending: &str) -> Vec<PathBuf> {
 #[test]
 fn every_example_is_a_good_configuration_without_a_warning() {
     let files = files_below(&deploy(), "toml");
-    assert!(files.len() >= 8, "{files:?}");
+    assert!(files.len() >= 11, "{files:?}");
     let mut checks = 0;
     for file in files {
         let loaded = config::load(&file).unwrap_or_else(|error| panic!("{error}"));
@@ -44,7 +44,7 @@ fn every_example_is_a_good_configuration_without_a_warning() {
 /// The files of one example are one cluster.
 #[test]
 fn the_nodes_of_an_example_have_the_same_peers() {
-    for example in ["two-nodes-and-witness", "three-nodes"] {
+    for example in ["two-nodes-and-witness", "three-nodes", "load-balancer"] {
         let files = files_below(&deploy().join("examples").join(example), "toml");
         let configs = files.iter().map(|file| config::load(file).unwrap().config);
         let clusters: Vec<_> =

@@ -5,7 +5,7 @@
 //! pointing at its place in the file with what to do about it. What is replicated (VIPs,
 //! candidates, policies, timers of a running cluster) is deliberately not here: VIPs are made
 //! through the API, and `profile` only gives a *new* cluster its timers. `[vips.NAME]` says what
-//! *runs* around a VIP on this node; whoever may call the API must not be able to say that (ADR 8).
+//! *runs* around a VIP on this node; whoever may call the API must not be able to say that (ADR 9).
 //!
 //! `toml`'s parsed table is walked by hand (`reader`) instead of deserialised: serde stops at the
 //! first error and knows no place for keys that it rejects.

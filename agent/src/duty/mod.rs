@@ -1,7 +1,7 @@
 //! What runs around a VIP on this node beside its address: hooks, and the units that start and stop
 //! with it. The Holder says what and when; here it is done.
 //!
-//! What runs stands in this node's own file and nowhere else (ADR 8).
+//! What runs stands in this node's own file and nowhere else (ADR 9).
 //!
 //! Deliberately not here: the order of tasks, time-outs, whether a task is run again, and what follows
 //! from one that failed: all of that is `vipfence_agent_core`.

@@ -31,12 +31,20 @@ pub struct ClusterOptions {
     pub profile: &'static str,
     /// The VIP is behind a load balancer with a health probe of this port.
     pub probe_port: Option<u16>,
+    /// The holder looks after the service behind the VIP: twice a second, three failures count.
+    pub checked: bool,
 }
 
 impl Default for ClusterOptions {
     fn default() -> Self {
         let operation = Duration::from_secs(2);
-        Self { nodes: &["n1", "n2", "n3"], operation, profile: "fast", probe_port: None }
+        Self {
+            nodes: &["n1", "n2", "n3"],
+            operation,
+            profile: "fast",
+            probe_port: None,
+            checked: false,
+        }
     }
 }
 
@@ -74,7 +82,7 @@ impl FabricCluster {
         let cluster =
             Self { fabric, machines: Mutex::default(), observer, _balancer: balancer, folder };
         for node in options.nodes {
-            let text = cluster.config(node, options.profile);
+            let text = cluster.config(node, options);
             std::fs::write(cluster.folder.path().join(format!("{node}.toml")), text)
                 .expect("a file");
             let agent = cluster.agent(node);
@@ -91,7 +99,9 @@ impl FabricCluster {
         let address = VIPS[0].to_string();
         let probe = options.probe_port.map(|port| format!("--probe=tcp:{port}"));
         let words = ["vip", "create", VIP, "--address", &address].into_iter();
-        let words: Vec<&str> = words.chain(probe.as_deref()).collect();
+        // However often it is asked to die.
+        let budget = options.checked.then_some("--flap-budget=1000/10m");
+        let words: Vec<&str> = words.chain(probe.as_deref()).chain(budget).collect();
         let made = cluster.command(&words);
         assert_eq!(made.exit, 0, "{}", made.output);
         cluster.settled();
@@ -104,7 +114,8 @@ impl FabricCluster {
         VIPS[0]
     }
 
-    fn config(&self, name: &str, profile: &str) -> String {
+    fn config(&self, name: &str, options: &ClusterOptions) -> String {
+        let profile = options.profile;
         let address = self.fabric.address(name);
         let mut text = format!(
             "cluster = \"fabric\"\nprofile = \"{profile}\"\n\n[node]\nname = \"{name}\"\n\
@@ -126,6 +137,14 @@ impl FabricCluster {
         // No word about the metadata service: it is where it always is.
         let _ = writeln!(text, "[azure]\narm = \"http://{}\"\n", super::ARM);
         text.push_str("[os]\ndriver = \"linux\"\n");
+        if options.checked {
+            let _ = write!(
+                text,
+                "\n[[vips.{VIP}.checks]]\nname = \"echo\"\ntcp = \"{}:7\"\non = \"holder\"\n\
+                 interval = \"500ms\"\ntimeout = \"300ms\"\nrise = 1\nfall = 3\n",
+                VIPS[0]
+            );
+        }
         text
     }
 
@@ -319,6 +338,20 @@ impl FabricCluster {
         let now = self.kill_agent(node);
         self.with(node, |machine| machine.echo.kill());
         now
+    }
+
+    /// `kill -9` of the service behind the VIP on a node. Returns the moment before.
+    #[must_use]
+    pub fn kill_service(&self, node: &str) -> Instant {
+        let now = Instant::now();
+        self.with(node, |machine| machine.echo.kill());
+        now
+    }
+
+    /// Starts the service again.
+    pub fn start_service(&self, node: &str) {
+        let echo = self.fabric.echo(node);
+        self.with(node, |machine| machine.echo = echo);
     }
 
     /// SIGTERM to the agent of a node whose file says `on_stop = "keep"`, and waits until it has ended.

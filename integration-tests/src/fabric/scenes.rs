@@ -19,6 +19,8 @@ pub enum Blow {
     CutLink,
     /// SIGSTOP of every process of the node. Its kernel runs on.
     FreezeNode,
+    /// `kill -9` of the service behind the VIP. The agent runs on.
+    KillService,
 }
 
 /// What clients saw of a move or a failover.
@@ -41,6 +43,7 @@ impl Blow {
             Self::KillNode => cluster.kill_node(node),
             Self::CutLink => cluster.cut(node),
             Self::FreezeNode => cluster.freeze_node(node),
+            Self::KillService => cluster.kill_service(node),
         }
     }
 
@@ -51,6 +54,7 @@ impl Blow {
             Self::KillNode => cluster.start_node(node),
             Self::CutLink => cluster.fabric.heal_if(|fault| *fault == Fault::Cut(node.to_owned())),
             Self::FreezeNode => cluster.thaw(node),
+            Self::KillService => cluster.start_service(node),
         }
     }
 }

@@ -15,6 +15,7 @@ mod balancer;
 mod chaos;
 mod failover;
 mod freezes;
+mod health;
 mod itself;
 mod leftovers;
 mod links;

@@ -23,6 +23,8 @@ const LEASE_WAIT: Duration = Duration::from_millis(5_611);
 const ELECTION: Duration = Duration::from_millis(900);
 const PARTED: Duration = Duration::from_secs(25);
 
+/// Three failures of a check every 0.5 s.
+const DETECTION: Duration = Duration::from_millis(1_500);
 /// A load balancer notices a change with the second probe, at most.
 const TWO_PROBES: Duration = Duration::from_secs(10);
 const PROBE_PORT: u16 = 63_001;
@@ -61,6 +63,8 @@ enum Part {
     Cut,
     /// Every process of the holder is stopped
     Stopped,
+    /// kill -9 of the service behind the VIP; its node lives
+    Service,
     /// kill -9 of holder and leader in one
     Both,
     /// The holder is parted from its peers; all reach Azure
@@ -69,8 +73,16 @@ enum Part {
     Leader,
 }
 
-const PARTS: [Part; 7] =
-    [Part::Planned, Part::Killed, Part::Cut, Part::Stopped, Part::Both, Part::Parted, Part::Leader];
+const PARTS: [Part; 8] = [
+    Part::Planned,
+    Part::Killed,
+    Part::Cut,
+    Part::Stopped,
+    Part::Service,
+    Part::Both,
+    Part::Parted,
+    Part::Leader,
+];
 
 impl Part {
     fn what(self) -> &'static str {
@@ -79,6 +91,7 @@ impl Part {
             Self::Killed => "kill -9 of the holder's agent: until another answers",
             Self::Cut => "link of the holder cut: the same",
             Self::Stopped => "all processes of the holder stopped: the same",
+            Self::Service => "kill -9 of the service behind the VIP: outage",
             Self::Both => "kill -9 of holder and leader in one: the same",
             Self::Parted => "25 s partition, all reach Azure: the same",
             Self::Leader => "kill -9 of a leader without VIPs: outage",
@@ -91,8 +104,10 @@ impl Part {
         match self {
             // Any answer to the very next probe would do.
             Self::Planned if balanced => Duration::ZERO,
+            Self::Service if balanced => DETECTION,
             _ if balanced => LEASE_WAIT.max(FAILOVER_AFTER),
             Self::Planned => OPERATION,
+            Self::Service => DETECTION + 2 * OPERATION,
             Self::Killed | Self::Cut | Self::Stopped => failover,
             Self::Both | Self::Parted => failover + ELECTION,
             Self::Leader => Duration::ZERO,
@@ -105,7 +120,11 @@ impl Part {
         let failover = failover + Duration::from_millis(500);
         match self {
             Self::Planned if balanced => Some(TWO_PROBES),
+            Self::Service if balanced => Some(DETECTION + TWO_PROBES),
             _ if balanced => Some(LEASE_WAIT.max(FAILOVER_AFTER) + TWO_PROBES),
+            Self::Service => {
+                Some(DETECTION + (2 * OPERATION).mul_f64(1.1) + Duration::from_millis(500))
+            }
             Self::Planned => Some(OPERATION.mul_f64(1.1) + Duration::from_millis(200)),
             Self::Killed | Self::Cut | Self::Stopped => Some(failover),
             // An election more; nothing is promised of the partition but that there are never two
@@ -128,6 +147,7 @@ impl Part {
             Self::Killed => hit(Blow::KillAgent),
             Self::Cut => hit(Blow::CutLink),
             Self::Stopped => hit(Blow::FreezeNode),
+            Self::Service => hit(Blow::KillService),
             Self::Both => failover(cluster, &cluster.leader_holds(), Blow::KillAgent),
             Self::Parted => partition(cluster, &cluster.leader_holds(), PARTED),
             Self::Leader => {
@@ -140,7 +160,7 @@ impl Part {
     /// The figure that counts.
     fn figure(self, outcome: &Outcome) -> Duration {
         match self {
-            Self::Planned | Self::Leader => outcome.outage,
+            Self::Planned | Self::Leader | Self::Service => outcome.outage,
             Self::Killed | Self::Cut | Self::Stopped | Self::Both | Self::Parted => {
                 outcome.replaced_after
             }
@@ -188,8 +208,12 @@ pub(crate) fn run(args: &FabricArgs) -> Result<()> {
 
 fn measure(args: &FabricArgs) -> Result<()> {
     let probe_port = args.balancer.then_some(PROBE_PORT);
-    let cluster = FabricCluster::start(&ClusterOptions { probe_port, ..ClusterOptions::default() });
-    let all = if args.balancer { &PARTS[..4] } else { &PARTS[..] };
+    let cluster = FabricCluster::start(&ClusterOptions {
+        probe_port,
+        checked: true,
+        ..ClusterOptions::default()
+    });
+    let all = if args.balancer { &PARTS[..5] } else { &PARTS[..] };
     let wanted = |part: &&Part| args.only.is_empty() || args.only.contains(part);
     let parts: Vec<Part> = all.iter().filter(wanted).copied().collect();
     let mut measured: Vec<Vec<Outcome>> = vec![Vec::new(); parts.len()];
