@@ -1,6 +1,7 @@
 //! The whole machine of a leader on a bench: instant consensus, a small ARM, small agents, and
 //! simulated time. Every test is deterministic.
 
+mod agent;
 mod arm;
 mod asks;
 mod batch;

@@ -388,7 +388,13 @@ fn news(
     let restrained = |pending: bool, withheld: bool| pending || withheld;
     let before = restrained(was.0.is_some(), was.1.is_some());
     if before && !restrained(is.0.is_some(), is.1.is_some()) {
-        let message = format!("VIP {vip}: what was wrong with its holder is gone");
+        // The alarm of a spent budget outlasts what was wrong.
+        let spent = WithheldWhy::FlapBudgetSpent;
+        let message = if was.1.as_ref().is_some_and(|known| known.why == spent) {
+            format!("VIP {vip} may be moved by its health again")
+        } else {
+            format!("VIP {vip}: what was wrong with its holder is gone")
+        };
         news.push((EventKind::WithheldOver, message));
     }
     news
