@@ -33,6 +33,8 @@ pub struct ClusterOptions {
     pub probe_port: Option<u16>,
     /// The holder looks after the service behind the VIP: twice a second, three failures count.
     pub checked: bool,
+    /// What the nodes' files say of VIPs.
+    pub vips: &'static str,
 }
 
 impl Default for ClusterOptions {
@@ -44,6 +46,7 @@ impl Default for ClusterOptions {
             profile: "fast",
             probe_port: None,
             checked: false,
+            vips: "",
         }
     }
 }
@@ -82,7 +85,7 @@ impl FabricCluster {
         let cluster =
             Self { fabric, machines: Mutex::default(), observer, _balancer: balancer, folder };
         for node in options.nodes {
-            let text = cluster.config(node, options);
+            let text = cluster.config(node, options) + options.vips;
             std::fs::write(cluster.folder.path().join(format!("{node}.toml")), text)
                 .expect("a file");
             let agent = cluster.agent(node);

@@ -1,6 +1,7 @@
-//! A TCP connection to the VIP that a client keeps: a line every 100 ms, each waits for its answer.
+//! TCP connections to the VIP that a client keeps: one with a line every 100 ms, each of which waits
+//! for its answer; and one on which the client only reads.
 
-use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -69,6 +70,42 @@ impl Drop for KeptConnection {
         let _ = self.stream.shutdown(std::net::Shutdown::Both);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
+        }
+    }
+}
+
+/// A connection on which a client has asked once, and reads from then on.
+#[derive(Debug)]
+pub struct ReadingConnection {
+    stream: TcpStream,
+}
+
+impl ReadingConnection {
+    pub(super) fn open(client: &Namespace, vip: Ipv4Addr) -> Self {
+        let to = SocketAddr::from((vip, PORT));
+        let stream = client.run(move || {
+            TcpStream::connect_timeout(&to, Duration::from_secs(5)).expect("the VIP is served")
+        });
+        stream.set_read_timeout(Some(WITHIN)).expect("a socket");
+        (&stream).write_all(b"line\n").expect("it is taken");
+        let mut answer = String::new();
+        BufReader::new(&stream).read_line(&mut answer).expect("it is answered");
+        assert!(answer.starts_with("line "), "{answer}");
+        Self { stream }
+    }
+
+    /// When the client hears that the connection is over; `None` = not within this time.
+    ///
+    /// # Panics
+    /// If something comes that nobody asked for.
+    #[must_use]
+    pub fn is_over(&self, within: Duration) -> Option<Instant> {
+        self.stream.set_read_timeout(Some(within)).expect("a socket");
+        match (&self.stream).read(&mut [0; 16]) {
+            Ok(0) => Some(Instant::now()),
+            Ok(_) => panic!("nobody has asked"),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            Err(_) => Some(Instant::now()),
         }
     }
 }

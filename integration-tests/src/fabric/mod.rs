@@ -7,7 +7,7 @@
 //! * [`FabricCluster`] is three agents on it. Everything runs on one machine and one clock.
 //! * [`Blow`] and the functions beside it hit a cluster and tell what its clients saw; [`stir`] does
 //!   so at random.
-//! * [`Pinger`] and [`KeptConnection`] are clients of the VIP; [`AddressObserver`] proves I1.
+//! * [`Pinger`], [`KeptConnection`] and [`ReadingConnection`] are clients of the VIP; [`AddressObserver`] proves I1.
 //!
 //! Not here: IPv6, packets that are delayed (this kernel has no netem; [`Fault::Slow`] keeps bytes), a
 //! second NIC, VMs that pause.
@@ -38,7 +38,7 @@ use serde_json::Value;
 pub use balancer::{LoadBalancer, ProbeWatch};
 pub use chaos::{Turmoil, stir};
 pub use cluster::{ClusterOptions, FabricCluster};
-pub use connection::{Kept, KeptConnection};
+pub use connection::{Kept, KeptConnection, ReadingConnection};
 pub use enclosure::{enclose_this_program, in_enclosure, is_enclosed};
 pub use faults::Fault;
 pub use follower::Rerouted;
@@ -172,6 +172,15 @@ impl Fabric {
     #[must_use]
     pub fn watch_probes(&self, port: u16) -> ProbeWatch {
         ProbeWatch::start(&self.network, port)
+    }
+
+    /// A TCP connection on which the client only reads.
+    ///
+    /// # Panics
+    /// If the address is not served.
+    #[must_use]
+    pub fn read_from(&self, vip: Ipv4Addr) -> ReadingConnection {
+        ReadingConnection::open(self.client(), vip)
     }
 
     /// Somebody who watches all kernels.

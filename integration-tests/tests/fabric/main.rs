@@ -13,6 +13,7 @@
 
 mod balancer;
 mod chaos;
+mod connections;
 mod failover;
 mod freezes;
 mod health;
