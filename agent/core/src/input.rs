@@ -38,7 +38,8 @@ pub struct Start {
     pub found: Vec<Found>,
     /// What is to be done around VIPs on this node.
     pub duties: BTreeMap<VipName, Duties>,
-    /// What an earlier start has begun around VIPs, from disk.
+    /// What an earlier start has begun around VIPs, from disk. Complete only if it still holds: the
+    /// machine was not booted since, and the units run.
     pub serving: BTreeMap<VipName, Serving>,
 }
 

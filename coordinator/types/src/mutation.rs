@@ -90,6 +90,11 @@ mutations! {
     JoinedBeforeSweep, "I1", "a node joins before it has dropped what an earlier start left without an end";
     KeptForEver, "I1", "an agent that ends and keeps its VIPs leaves them without an end";
     StraysStay, "I1", "what another program adds to the OS of a node without a grant stays there";
+    ServingInMemory, "Tasks", "what is done around a VIP is noted in memory only";
+    EpochServedTwice, "Tasks", "an epoch that has had its tasks is taken again";
+    AddedBeforePreAcquire, "Tasks", "an address is added before its pre_acquire has ended";
+    ConfirmedWhileUnitsRun, "Tasks", "neither a drop nor a confirmation waits until the units were stopped";
+    UnitsLeftRunning, "Tasks", "an agent that starts does not stop the units of an earlier one";
 }
 
 impl Mutation {

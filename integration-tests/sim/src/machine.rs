@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use vipfence_agent_core::HeldVip;
+use vipfence_agent_core::{Duties, HeldVip};
 use vipfence_types::{Clocks, Epoch, NodeId, VipName};
 
 use crate::{
@@ -44,6 +44,10 @@ pub(crate) struct Machine {
     pub(crate) waiting: Vec<Waits>,
     pub(crate) os_fails: u64,
     pub(crate) os_slow_ms: u64,
+    pub(crate) hooks_fail: u64,
+    pub(crate) duties: BTreeMap<VipName, Duties>,
+    /// The VIPs whose health checks fail.
+    pub(crate) failing: BTreeSet<VipName>,
     /// Addresses that were there when a pause ended, with lifetimes that stood still meanwhile: the
     /// exception of I1 (ADR 6). Each goes when it is dropped, runs out or is set anew.
     pub(crate) excused: BTreeSet<IpAddr>,
@@ -100,6 +104,8 @@ impl Machine {
             chance: &mut self.chance,
             os_fails: self.os_fails,
             os_slow_ms: self.os_slow_ms,
+            hooks_fail: self.hooks_fail,
+            duties: &self.duties,
         };
         (&mut self.process, host)
     }

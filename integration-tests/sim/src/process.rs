@@ -6,7 +6,7 @@
 //!
 //! Here is who a process is, how it starts, and to whom it gives what is due and what arrives. The
 //! shells stand in the modules: Raft in `consensus`, the coordinator in `driver`, Azure in `arm`,
-//! the holder in `node`, its OS in `os` and its disk in `disk`; what crosses the border to the world
+//! the holder in `node`, its OS in `os`, its disk in `disk` and what it runs in `tasks`; what crosses the border to the world
 //! in `outside`.
 
 mod arm;
@@ -16,6 +16,7 @@ mod driver;
 mod node;
 mod os;
 mod outside;
+mod tasks;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -28,7 +29,7 @@ use vipfence_agent_core::{self as agent, Holder, OnStop, Start};
 use vipfence_coordinator_core::{
     self as core, AskError, AskId, BeatId, Coordinator, HttpFault, HttpId, Method, RoundId, Setup,
 };
-use vipfence_types::{BootId, Clocks};
+use vipfence_types::{BootId, Clocks, VipName};
 
 use crate::{
     chance::Chance,
@@ -38,10 +39,11 @@ use crate::{
 };
 
 pub(crate) use disk::Memory;
-pub(crate) use outside::{Asked, Fact, HandedOver, Host, Identity, Local, Out};
+pub(crate) use outside::{Asked, Fact, HandedOver, Host, Identity, Local, Out, TaskFact};
 
 use disk::DiskCall;
 use os::OsCall;
+use tasks::Job;
 
 /// The shell looks at the clocks at least this often.
 const LONGEST_SLEEP: Duration = Duration::from_millis(500);
@@ -64,6 +66,10 @@ pub(crate) struct Process {
     next: u64,
     os: VecDeque<OsCall>,
     disk: VecDeque<DiskCall>,
+    /// What runs around VIPs, what is not to be begun, and what could not be noted before.
+    jobs: BTreeMap<agent::Call, Job>,
+    aborted: BTreeSet<agent::Call>,
+    unwritten: BTreeMap<VipName, Option<agent::Serving>>,
     /// The newest applied state that the driver has not seen.
     applied: Option<(u64, Arc<core::Registry>)>,
     beats: BTreeMap<BeatId, (Spot, u64, u64)>,
@@ -110,8 +116,8 @@ impl Process {
             spent: host.memory.spent.clone(),
             highest_epoch: host.memory.highest_epoch.max(host.memory.spent.highest()),
             managed: BTreeSet::new(),
-            duties: BTreeMap::new(),
-            serving: BTreeMap::new(),
+            duties: host.duties.clone(),
+            serving: host.memory.serving.clone(),
             found: host.kernel.found(host.now.mono_us),
         };
         host.memory.boots.insert(0, boot.clone());
@@ -132,6 +138,9 @@ impl Process {
             next: 0,
             os: VecDeque::new(),
             disk: VecDeque::new(),
+            jobs: BTreeMap::new(),
+            aborted: BTreeSet::new(),
+            unwritten: BTreeMap::new(),
             applied: None,
             beats: BTreeMap::new(),
             asks: BTreeMap::new(),
@@ -227,6 +236,7 @@ impl Process {
             }
             Local::Os => self.work_os(host, out),
             Local::Disk => self.work_disk(host, out),
+            Local::Task(call) => self.task_ends(call, host, out),
             Local::Ready(asked) => self.hand_over(*asked, host, out),
             Local::HttpTimeout(id) => {
                 let fault = HttpFault::Unknown("no answer in time".to_owned());
@@ -314,6 +324,17 @@ impl Process {
         out: &mut Out,
     ) {
         self.tell_node(agent::Input::Stop { on_stop, within }, host, out);
+    }
+
+    /// The health checks of a VIP say something else.
+    pub(crate) fn checked(
+        &mut self,
+        vip: VipName,
+        failing: Option<String>,
+        host: &mut Host<'_>,
+        out: &mut Out,
+    ) {
+        self.tell_node(agent::Input::Checked { vip, failing }, host, out);
     }
 
     /// An operator asks the leader to step down.

@@ -2,6 +2,8 @@
 //! operator asks for. Drawn whole before the run, so that a fault can be left out and the rest stays
 //! as it was.
 
+mod around;
+
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -13,6 +15,8 @@ use azure_sim::{
 };
 use vipfence_coordinator_core::{Ask, Expect, Intent, Request};
 use vipfence_types::{Candidate, NodeId, Profile, Release, RequestId, Timing, VipName, VipSpec};
+
+use around::Around;
 
 use crate::{
     chance::Chance,
@@ -69,7 +73,6 @@ pub const WAITING_FAULTS: &[&str] = &[
     "membership changes during all of these",
     "mixed versions",
     "mixed configuration",
-    "hooks that hang or fail",
     "announced maintenance",
 ];
 
@@ -88,7 +91,7 @@ impl Schedule {
             vips: Vec::new(),
             asks: 0,
         };
-        let plan = draw.plan();
+        let mut plan = draw.plan();
         draw.nodes = plan.nodes.len();
         let vips = draw.vips(&plan);
         draw.vips = vips.iter().map(|(name, _)| name.clone()).collect();
@@ -101,6 +104,9 @@ impl Schedule {
         let mut strikes: Vec<Strike> = (0..faults).map(|_| draw.fault(&plan, until)).collect();
         let asks = faults + draw.chance.within(2, 20);
         strikes.extend((0..asks).map(|_| draw.call(&plan, until)));
+        let mut around = Around::of(seed);
+        plan.duties = around.duties(&draw.vips);
+        strikes.extend(around.strikes(draw.nodes, &draw.vips, until));
         // What is begun last may be over first: by when they begin.
         strikes.sort_by_key(|strike| strike.deeds.first().map(|(at, _)| *at));
         Self { plan, vips, strikes, until }

@@ -45,6 +45,10 @@ pub const MUST_HAPPEN: &[&str] = &[
     "an address without an end is left behind",
     "a guest program adds an address",
     "a guest program drops an address of ours",
+    "a task around a VIP failed",
+    "a task around a VIP was aborted",
+    "a hook ran for a fault",
+    "a hook ran after a planned release",
 ];
 
 impl Sometimes {

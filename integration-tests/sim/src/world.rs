@@ -158,6 +158,7 @@ impl World {
             fingerprint: 0xcbf2_9ce4_8422_2325,
             violation: None,
         };
+        world.oracle.tasks.duties.clone_from(&plan.duties);
         for index in 0..world.machines.len() {
             let at = world.chance.within(0, ms(300));
             world.at(at, Deed::Start(index));

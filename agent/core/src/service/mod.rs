@@ -41,7 +41,7 @@ mod span;
 use core::time::Duration;
 
 use serde::Serialize;
-use vipfence_types::{Clocks, Epoch, VipName};
+use vipfence_types::{Clocks, Epoch, Mutation, VipName};
 
 pub(crate) use self::span::Standing;
 use self::span::{ACQUIRE, Leg, Running, Span};
@@ -76,10 +76,9 @@ impl Service {
                 admitted: true,
                 ..Span::new(epoch, Leg::Adrift(patience))
             }),
-            None => duties
-                .tasks
-                .contains_key(&Task::StopUnits)
-                .then(|| Span::new(Epoch(0), Leg::Starting)),
+            None => (duties.tasks.contains_key(&Task::StopUnits)
+                && !Mutation::UnitsLeftRunning.is_on())
+            .then(|| Span::new(Epoch(0), Leg::Starting)),
         };
         let used = serving.filter(|_| complete.is_none()).map_or(Epoch(0), |used| used.epoch);
         Self { vip, duties, used, span, running: None, noted: serving }
@@ -87,13 +86,14 @@ impl Service {
 
     /// Whether a grant at this epoch must be refused: its tasks have run, and run once.
     pub(crate) fn forbids(&self, epoch: Epoch) -> bool {
-        epoch <= self.used
+        epoch <= self.used && !Mutation::EpochServedTwice.is_on()
     }
 
     /// Whether the address may be put on the OS under this epoch.
     pub(crate) fn may_add(&self, epoch: Epoch) -> bool {
         let span = self.span.as_ref();
-        span.is_some_and(|span| span.epoch == epoch && span.leg.is_entitled() && span.admitted)
+        let admits = |span: &Span| span.admitted || Mutation::AddedBeforePreAcquire.is_on();
+        span.is_some_and(|span| span.epoch == epoch && span.leg.is_entitled() && admits(span))
     }
 
     /// Whether units may still run that the next holder's must not meet.
@@ -105,6 +105,7 @@ impl Service {
         };
         let stops = self.running.as_ref().is_some_and(|running| running.task == Task::StopUnits);
         self.duties.tasks.contains_key(&Task::StopUnits)
+            && !Mutation::ConfirmedWhileUnitsRun.is_on()
             && (stops || self.span.as_ref().is_some_and(unsettled))
     }
 
@@ -115,7 +116,8 @@ impl Service {
 
     /// Whether the tasks that precede the drop of a planned release are done.
     pub(crate) fn is_clear(&self, epoch: Epoch) -> bool {
-        !self.serves(epoch) || self.is_through(Leg::Releasing)
+        let waits = self.serves(epoch) && !Mutation::ConfirmedWhileUnitsRun.is_on();
+        !waits || self.is_through(Leg::Releasing)
     }
 
     /// How long a planned release may take.
@@ -255,21 +257,19 @@ impl Service {
     /// Takes over what the node's record says.
     pub(crate) fn follow(&mut self, standing: Standing) {
         if let Standing::Entitled { epoch, leaving, .. } = standing {
-            let idle = self.is_idle();
+            let (idle, forbidden) = (self.is_idle(), self.forbids(epoch));
             match &mut self.span {
                 Some(span) if span.epoch == epoch && matches!(span.leg, Leg::Adrift(_)) => {
                     span.leg = Leg::Acquiring;
                 }
-                Some(span) if span.epoch == epoch && leaving && span.leg == Leg::Acquiring => {
-                    span.leg = Leg::Releasing;
-                }
-                Some(span) if span.epoch == epoch => {}
                 // The address stays, and the units; the new epoch has tasks of its own.
-                Some(span) if span.leg.is_entitled() => {
+                Some(span) if span.leg.is_entitled() && span.epoch != epoch => {
                     self.used = self.used.max(span.epoch);
                     self.span = Some(Span::new(epoch, Leg::Acquiring));
                 }
-                _ if idle && !leaving && epoch > self.used => {
+                Some(span) if span.leg == Leg::Acquiring && leaving => span.leg = Leg::Releasing,
+                Some(span) if span.leg.is_entitled() => {}
+                _ if idle && !leaving && !forbidden => {
                     self.span = Some(Span::new(epoch, Leg::Acquiring));
                 }
                 _ => {}

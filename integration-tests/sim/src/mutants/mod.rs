@@ -11,6 +11,7 @@ mod azure;
 mod grants;
 mod leases;
 mod stage;
+mod tasks;
 
 use core::fmt;
 use std::{
@@ -118,7 +119,10 @@ struct Seed {
 type Drama = fn(Seed) -> World;
 
 fn drama(mutation: Mutation) -> Option<Drama> {
-    leases::drama(mutation).or_else(|| grants::drama(mutation)).or_else(|| azure::drama(mutation))
+    leases::drama(mutation)
+        .or_else(|| grants::drama(mutation))
+        .or_else(|| azure::drama(mutation))
+        .or_else(|| tasks::drama(mutation))
 }
 
 /// Breaks a rule on this thread until it goes out of scope, also when something panics.

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use azure_sim::{AdminCommand, Fault, FaultEffect, Settings};
+use vipfence_agent_core::Duties;
 use vipfence_coordinator_core::{Ask, AzureTrack, Expect, GrantTrack, Intent, VipRecord};
 use vipfence_types::{Candidate, Epoch, Profile, Release, Role, Timing, VipName, VipSpec};
 
@@ -106,6 +107,12 @@ impl Set {
         self.plan.azure.put_honours_if_match = false;
         self.plan.azure.patch_honours_if_match = false;
         self.plan.trust_if_match = false;
+        self
+    }
+
+    /// What the nodes do around the VIP.
+    pub(super) fn duties(mut self, duties: Duties) -> Self {
+        self.plan.duties.insert(name("v1"), duties);
         self
     }
 

@@ -18,16 +18,22 @@ mod leaders;
 mod log;
 mod moves;
 mod steps;
+mod tasks;
 
 use core::fmt;
 use std::net::IpAddr;
 
 use azure_sim::AdminCommand;
-use vipfence_agent_core::{self as agent, HeldVip};
+use vipfence_agent_core::{self as agent, HeldVip, Task};
 use vipfence_coordinator_core::{Ask, AskError, Reply};
 use vipfence_types::{Epoch, MoveId, NodeId, VipName};
 
-use crate::{process::Fact, sometimes::Sometimes, time::At, timeline::Timeline};
+use crate::{
+    process::{Fact, TaskFact},
+    sometimes::Sometimes,
+    time::At,
+    timeline::Timeline,
+};
 
 pub(crate) use azure::addresses_of;
 pub(crate) use converge::unconverged;
@@ -123,6 +129,7 @@ pub(crate) struct Oracle {
     pub(crate) azure: azure::Azure,
     moves: moves::Moves,
     answers: answers::Answers,
+    pub(crate) tasks: tasks::Tasks,
     /// Says nothing about contracts that hold the invariants up, until an invariant falls.
     pub(crate) only_consequences: bool,
 }
@@ -137,6 +144,7 @@ impl Oracle {
             azure: azure::Azure::new(azure),
             moves: moves::Moves::default(),
             answers: answers::Answers::default(),
+            tasks: tasks::Tasks::default(),
             only_consequences: false,
         }
     }
@@ -182,17 +190,18 @@ impl Oracle {
             }
             Fact::Agent(event) => {
                 timeline.note(truth.now, || format!("{name}: {event:?}"));
-                match event {
-                    agent::Event::Released { vip, epoch } if !self.only_consequences => {
-                        self.epochs.released(truth, node, &vip, epoch)
-                    }
-                    _ => Ok(()),
+                let agent::Event::Released { vip, epoch } = event else { return Ok(()) };
+                self.tasks.confirmed(node, name, &vip)?;
+                match self.only_consequences {
+                    true => Ok(()),
+                    false => self.epochs.released(truth, node, &vip, epoch),
                 }
             }
             Fact::Set { vip, epoch, address } => {
                 timeline.note(truth.now, || format!("{name}: sets {address} ({vip} {epoch})"));
                 self.holders.changed();
                 self.epochs.address_set(truth, node, &vip, epoch, address)?;
+                self.tasks.address_set(name, &vip, epoch)?;
                 if self.only_consequences {
                     return Ok(());
                 }
@@ -202,6 +211,22 @@ impl Oracle {
                 timeline.note(truth.now, || format!("{name}: drops {address}"));
                 self.holders.changed();
                 Ok(())
+            }
+            Fact::Task { vip, epoch, task, what } => {
+                timeline
+                    .note(truth.now, || format!("{name}: {task} of {vip} at {epoch}: {what:?}"));
+                match (task, what) {
+                    (_, TaskFact::Aborted) => sometimes.saw("a task around a VIP was aborted"),
+                    (_, TaskFact::Ended { well: false }) => {
+                        sometimes.saw("a task around a VIP failed");
+                    }
+                    (Task::OnFault, TaskFact::Begun) => sometimes.saw("a hook ran for a fault"),
+                    (Task::PostRelease, TaskFact::Begun) => {
+                        sometimes.saw("a hook ran after a planned release");
+                    }
+                    (_, TaskFact::Begun | TaskFact::Ended { well: true }) => {}
+                }
+                self.tasks.task(truth.now, (node, name), (vip, epoch, task), what)
             }
             Fact::WroteWhileThrottled => {
                 violated("Budget", format!("{name} writes before the time that Azure has named"))

@@ -1,13 +1,13 @@
-//! The agent's disk: what it has spent and seen, and the calls that wait for their flush.
+//! The agent's disk: what it has spent, seen and served, and the calls that wait for their flush.
 //!
 //! The Raft log is on a disk of its own (`crate::seat`).
 
-use std::net::IpAddr;
+use std::{collections::BTreeMap, net::IpAddr};
 
-use vipfence_agent_core::{self as agent, Call, Spent};
+use vipfence_agent_core::{self as agent, Call, Serving, Spent};
 use vipfence_types::{BootId, Epoch, Mutation, VipName};
 
-use super::{Host, Local, Out, Process};
+use super::{Host, Local, Out, Process, tasks::Run};
 use crate::time::us;
 
 /// What an agent finds on its disk.
@@ -16,13 +16,25 @@ pub(crate) struct Memory {
     pub(crate) spent: Spent,
     pub(crate) highest_epoch: Epoch,
     pub(crate) boots: Vec<BootId>,
+    pub(crate) serving: BTreeMap<VipName, Serving>,
 }
 
 /// A call to the disk that waits for its flush.
 #[derive(Debug)]
 pub(super) enum DiskCall {
-    Spend { call: Call, vip: VipName, addresses: Vec<IpAddr>, epoch: Epoch },
+    Spend {
+        call: Call,
+        vip: VipName,
+        addresses: Vec<IpAddr>,
+        epoch: Epoch,
+    },
     See(Epoch),
+    Note {
+        vip: VipName,
+        serving: Option<Serving>,
+    },
+    /// Waits for what is to be written before it begins.
+    Run(Run),
 }
 
 impl DiskCall {
@@ -32,6 +44,12 @@ impl DiskCall {
             Self::Spend { vip, addresses, epoch, .. } => {
                 memory.spent.spend(vip, addresses, *epoch);
             }
+            Self::Run(_) => {}
+            Self::Note { .. } if Mutation::ServingInMemory.is_on() => {}
+            Self::Note { vip, serving: Some(serving) } => {
+                memory.serving.insert(vip.clone(), *serving);
+            }
+            Self::Note { vip, serving: None } => drop(memory.serving.remove(vip)),
             Self::See(epoch) => memory.highest_epoch = memory.highest_epoch.max(*epoch),
         }
     }
@@ -55,14 +73,18 @@ impl Process {
         if !full {
             done.write(host.memory);
         }
-        if let DiskCall::Spend { call, .. } = done {
-            let input = if full {
+        match done {
+            DiskCall::Spend { call, .. } if full => {
                 let problem = "no space left on device".to_owned();
-                agent::Input::PersistFailed { call, problem }
-            } else {
-                agent::Input::Persisted { call }
-            };
-            self.tell_node(input, host, out);
+                self.tell_node(agent::Input::PersistFailed { call, problem }, host, out);
+            }
+            DiskCall::Spend { call, .. } => {
+                self.tell_node(agent::Input::Persisted { call }, host, out);
+            }
+            DiskCall::Note { vip, serving } if full => drop(self.unwritten.insert(vip, serving)),
+            DiskCall::Note { vip, .. } => drop(self.unwritten.remove(&vip)),
+            DiskCall::Run(run) => self.begin_task(run, host, out),
+            DiskCall::See(_) => {}
         }
     }
 }

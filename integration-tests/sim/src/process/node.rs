@@ -5,7 +5,9 @@ use std::time::Duration;
 use vipfence_agent_core as agent;
 use vipfence_types::Heartbeat;
 
-use super::{Fact, Host, LONGEST_SLEEP, Local, Out, Process, disk::DiskCall, os::OsCall, spot_of};
+use super::{
+    Fact, Host, LONGEST_SLEEP, Local, Out, Process, disk::DiskCall, os::OsCall, spot_of, tasks::Run,
+};
 use crate::{
     net::Message,
     time::{ms, us},
@@ -69,11 +71,16 @@ impl Process {
                 agent::Effect::PersistHighest { epoch } => {
                     self.ask_disk(DiskCall::See(epoch), host, out);
                 }
+                agent::Effect::Run { call, vip, epoch, task, within } => {
+                    let run = Run { call, vip, epoch, task, within };
+                    self.ask_disk(DiskCall::Run(run), host, out);
+                }
+                agent::Effect::Abort { call } => self.abort_task(call, host, out),
+                agent::Effect::NoteServing { vip, serving } => {
+                    self.ask_disk(DiskCall::Note { vip, serving }, host, out);
+                }
                 // No VIP of the world asks for its data path.
-                agent::Effect::Reach { .. }
-                | agent::Effect::Run { .. }
-                | agent::Effect::Abort { .. }
-                | agent::Effect::NoteServing { .. } => {}
+                agent::Effect::Reach { .. } => {}
                 agent::Effect::Event(event) => out.facts.push(Fact::Agent(event)),
                 agent::Effect::Stopped => {
                     self.stopped = true;

@@ -3,7 +3,7 @@
 //!
 //! Only data: what is done with it stands in the other modules, and in the world.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
 use vipfence_agent_core as agent;
 use vipfence_coordinator_core::{self as core, HttpId, HttpRequest};
@@ -30,6 +30,8 @@ pub(crate) enum Local {
     Os,
     /// The disk has flushed.
     Disk,
+    /// Something that runs around a VIP ends.
+    Task(agent::Call),
     /// A request to ARM has its connection.
     Ready(Box<Asked>),
     /// Nobody waits for the answer any more.
@@ -65,6 +67,9 @@ pub(crate) enum Fact {
     Set { vip: VipName, epoch: Epoch, address: IpAddr },
     /// An address was taken off the OS.
     Dropped { address: IpAddr },
+    /// Something around a VIP, by what really runs; of epoch 0: units that are stopped, for no
+    /// entitlement, or unknown to the disk.
+    Task { vip: VipName, epoch: Epoch, task: agent::Task, what: TaskFact },
     /// A request got no answer in time, or was not sent.
     Http(&'static str),
     /// A write was begun although Azure had told to wait.
@@ -75,6 +80,17 @@ pub(crate) enum Fact {
     RaftStopped(String),
     /// The agent has stopped cleanly: the process ends.
     AgentStopped,
+}
+
+/// What became of a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TaskFact {
+    /// It runs.
+    Begun,
+    /// It was told to end, or not to begin.
+    Aborted,
+    /// It has ended by itself, or since it was told to.
+    Ended { well: bool },
 }
 
 /// A request that the machine has asked for.
@@ -117,6 +133,10 @@ pub(crate) struct Host<'a> {
     pub(crate) os_fails: u64,
     /// Calls to the OS take up to so much longer.
     pub(crate) os_slow_ms: u64,
+    /// What runs around VIPs fails, hangs or is late, one in so many; 0 = none.
+    pub(crate) hooks_fail: u64,
+    /// What there is to do around VIPs.
+    pub(crate) duties: &'a BTreeMap<VipName, agent::Duties>,
 }
 
 impl Host<'_> {

@@ -52,6 +52,7 @@ impl World {
                 | Local::Driver(_)
                 | Local::Holder(_)
                 | Local::Os
+                | Local::Task(_)
                 | Local::HttpTimeout(_)
                 | Local::BeatTimeout(_)
                 | Local::Sighted(_)

@@ -7,7 +7,7 @@ use std::{net::IpAddr, time::Duration};
 use azure_sim::{AdminCommand, Power};
 use vipfence_agent_core::{OnStop, Sighting};
 use vipfence_coordinator_core::{Ask, Body, COMMAND_FORMAT, Command};
-use vipfence_types::Timing;
+use vipfence_types::{Timing, VipName};
 
 use super::{Event, World};
 use crate::{
@@ -48,6 +48,10 @@ pub enum Deed {
     FullDisk(usize, bool),
     /// Calls to the OS fail one in so many, and take up to so much longer (ms).
     BadOs(usize, u64, u64),
+    /// What runs around VIPs fails, hangs or is late, one in so many.
+    BadHooks(usize, u64),
+    /// The health checks of a VIP fail on a node, or no longer.
+    Check(usize, VipName, bool),
     /// The disk is replaced by an empty one; the process is killed.
     Wipe(usize),
     /// Somebody leaves an address without an end on a machine whose agent does not run.
@@ -87,6 +91,9 @@ impl World {
                 machine.left_behind.clear();
                 machine.paused = None;
                 machine.off = true;
+                // What was started is not there when it comes back; its shell knows that (boot id).
+                machine.memory.serving.values_mut().for_each(|serving| serving.complete = false);
+                self.oracle.tasks.switched_off(node);
                 self.end_excuse(node, true);
                 self.oracle.kernel_changed();
                 self.follow_kernel(node);
@@ -94,11 +101,13 @@ impl World {
             Deed::Stop(node) => {
                 if self.machines[node].process.is_some() {
                     self.machines[node].stopped = true;
+                    self.oracle.tasks.is_well(node, self.now, false);
                     self.sometimes.saw("a process is stopped");
                 }
             }
             Deed::Continue(node) => {
                 self.machines[node].stopped = false;
+                self.look_after(node);
                 if self.machines[node].runs() {
                     self.wake(node);
                 }
@@ -107,6 +116,7 @@ impl World {
                 let machine = &mut self.machines[node];
                 if machine.paused.is_none() && !machine.off {
                     machine.paused = Some((self.now, seen));
+                    self.oracle.tasks.is_well(node, self.now, false);
                     self.sometimes.saw("a machine is paused");
                     self.follow_kernel(node);
                 }
@@ -118,8 +128,25 @@ impl World {
             Deed::JumpWall(node, by) => self.machines[node].clocks.jump_wall(self.now, by),
             Deed::SlowDisk(node, by) => {
                 self.machines[node].raft_disk().health.slow_by = Duration::from_millis(by);
+                self.look_after(node);
             }
-            Deed::FullDisk(node, full) => self.machines[node].raft_disk().health.full = full,
+            Deed::FullDisk(node, full) => {
+                self.machines[node].raft_disk().health.full = full;
+                self.look_after(node);
+            }
+            Deed::BadHooks(node, fail) => self.machines[node].hooks_fail = fail,
+            Deed::Check(node, vip, fails) => {
+                let machine = &mut self.machines[node];
+                if fails {
+                    machine.failing.insert(vip.clone());
+                } else {
+                    machine.failing.remove(&vip);
+                }
+                let failing = fails.then(|| "tcp check: refused".to_owned());
+                self.with_process(node, |process, host, out| {
+                    process.checked(vip, failing, host, out);
+                });
+            }
             Deed::BadOs(node, fails, slow) => {
                 (self.machines[node].os_fails, self.machines[node].os_slow_ms) = (fails, slow);
             }
@@ -127,6 +154,7 @@ impl World {
                 self.kill(node);
                 self.machines[node].raft_disk().wipe();
                 self.machines[node].memory = Memory::default();
+                self.oracle.tasks.disk_is_lost(node);
             }
             Deed::LeaveBehind(node, address) => {
                 if self.machines[node].process.is_none() {
@@ -222,6 +250,7 @@ impl World {
             PauseSeen::Shown => ExcuseEnds::AfterAStep { steps },
             PauseSeen::Hidden => ExcuseEnds::AfterABeat { sent_after_seq: seq },
         };
+        self.look_after(node);
         if self.machines[node].runs() {
             self.wake(node);
         }
@@ -248,11 +277,16 @@ impl World {
         }
         for node in 0..self.machines.len() {
             self.machines[node].raft_disk().health = Default::default();
+            self.machines[node].hooks_fail = 0;
             (self.machines[node].os_fails, self.machines[node].os_slow_ms) = (0, 0);
             self.resume(node);
             self.machines[node].clocks.true_wall(self.now);
             self.do_deed(Deed::Continue(node));
             self.start(node);
+            self.look_after(node);
+            for vip in core::mem::take(&mut self.machines[node].failing) {
+                self.do_deed(Deed::Check(node, vip, false));
+            }
             let name = self.machines[node].name.to_string();
             let node = || name.clone();
             let rights = azure_sim::Rights::default();

@@ -3,7 +3,7 @@
 //! What a process leaves behind each time goes out from here: messages to the post, timers to the
 //! queue, facts to the oracle.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use vipfence_coordinator_core::Setup;
 
@@ -170,7 +170,19 @@ impl World {
         let (slot, mut host) = machine.parts(self.now);
         let process = Process::start(me, setup, &self.roster, &raft_disk, &mut host, &mut out);
         *slot = Some(process);
+        self.look_after(node);
         self.take_out(node, out);
+    }
+
+    /// Whether an agent is alive, with a disk that works: what can be asked of it depends on that.
+    pub(super) fn look_after(&mut self, node: usize) {
+        let machine = &self.machines[node];
+        let health = machine.raft_disk().health;
+        let well = machine.process.is_some()
+            && machine.runs()
+            && !health.full
+            && health.slow_by == Duration::ZERO;
+        self.oracle.tasks.is_well(node, self.now, well);
     }
 
     pub(super) fn kill(&mut self, node: usize) {
@@ -184,6 +196,7 @@ impl World {
             machine.raft_disk().crash();
             machine.waiting.clear();
             machine.stopped = false;
+            self.oracle.tasks.killed(node);
             self.oracle.process_ended(number, &mut self.sometimes);
         }
     }

@@ -9,7 +9,8 @@ use std::{
 };
 
 use azure_sim::WorldConfig;
-use vipfence_types::{NicId, NicRecord, NodeId, Role, Timing};
+use vipfence_agent_core::Duties;
+use vipfence_types::{NicId, NicRecord, NodeId, Role, Timing, VipName};
 
 use crate::{
     azure::Azure,
@@ -47,6 +48,8 @@ pub struct Plan {
     pub clocks_err: bool,
     /// The rates of the nodes' clocks (ppm), where they are not left to chance.
     pub rates: Vec<i32>,
+    /// What the nodes do around VIPs.
+    pub duties: BTreeMap<VipName, Duties>,
     /// What stands in Azure besides. A further NIC of a member's VM is the member's to report.
     pub arranged: fn(WorldConfig) -> WorldConfig,
 }
@@ -65,6 +68,7 @@ impl Plan {
             epoch_tag: true,
             clocks_err: true,
             rates: Vec::new(),
+            duties: BTreeMap::new(),
             arranged: |config| config,
         }
     }
@@ -147,6 +151,9 @@ pub(super) fn machine(
         waiting: Vec::new(),
         os_fails: 0,
         os_slow_ms: 0,
+        hooks_fail: 0,
+        duties: plan.duties.clone(),
+        failing: BTreeSet::new(),
         excused: BTreeSet::new(),
         left_behind: BTreeMap::new(),
         down_for: None,
