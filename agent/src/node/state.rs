@@ -35,6 +35,10 @@ const SERVING: TableDefinition<'_, &str, (u64, bool)> = TableDefinition::new("se
 const FORMAT_KEY: &str = "format";
 const HIGHEST_EPOCH_KEY: &str = "highest_epoch";
 const BOOT_KEY: &str = "boots";
+/// Which boot of the machine the agent last ran in.
+const MACHINE_BOOT_KEY: &str = "machine_boot";
+/// The kernel's own name for it; where it has none, boots are not told apart.
+const MACHINE_BOOT: &str = "/proc/sys/kernel/random/boot_id";
 /// How many starts are remembered: a leader that has not heard of the last ones knows an earlier.
 const BOOTS_KEPT: usize = 8;
 
@@ -98,6 +102,8 @@ pub(crate) struct Remembered {
     pub(crate) highest_epoch: Epoch,
     /// What was begun around VIPs.
     pub(crate) serving: BTreeMap<VipName, Serving>,
+    /// The boot of the machine in which all this was written.
+    machine_boot: String,
 }
 
 /// A state directory that this process has for itself.
@@ -136,8 +142,13 @@ impl NodeState {
         if found > FORMAT {
             return Err(StateError::Newer { file, found });
         }
-        let remembered = state.read()?;
-        state.write_boots(boot, &remembered.replaces).map_err(fail)?;
+        let mut remembered = state.read()?;
+        let machine = std::fs::read_to_string(MACHINE_BOOT).unwrap_or_default();
+        if remembered.machine_boot != machine.trim() {
+            // Nothing that was begun around a VIP has outlived the machine.
+            remembered.serving.values_mut().for_each(|serving| serving.complete = false);
+        }
+        state.write_boots(boot, &remembered.replaces, machine.trim()).map_err(fail)?;
         Ok((state, remembered))
     }
 
@@ -243,11 +254,20 @@ impl NodeState {
     }
 
     /// This boot and the last few before it, newest first.
-    fn write_boots(&self, boot: &BootId, before: &[BootId]) -> Result<(), redb::Error> {
+    fn write_boots(
+        &self,
+        boot: &BootId,
+        before: &[BootId],
+        machine: &str,
+    ) -> Result<(), redb::Error> {
         let transaction = self.database.begin_write()?;
         let boots = std::iter::once(boot).chain(before).take(BOOTS_KEPT);
         let boots: Vec<&str> = boots.map(BootId::as_str).collect();
-        transaction.open_table(WORDS)?.insert(BOOT_KEY, boots.join(" ").as_str())?;
+        {
+            let mut words = transaction.open_table(WORDS)?;
+            words.insert(BOOT_KEY, boots.join(" ").as_str())?;
+            words.insert(MACHINE_BOOT_KEY, machine)?;
+        }
         Ok(transaction.commit()?)
     }
 
@@ -278,6 +298,7 @@ impl NodeState {
             highest_epoch: Epoch(raw.highest_epoch).max(spent.highest()),
             spent,
             serving,
+            machine_boot: raw.machine_boot,
         })
     }
 
@@ -286,10 +307,13 @@ impl NodeState {
         let numbers = transaction.open_table(NUMBERS)?;
         let highest = numbers.get(HIGHEST_EPOCH_KEY)?;
         let words = transaction.open_table(WORDS)?;
-        let boots = words.get(BOOT_KEY)?.map(|value| value.value().to_owned());
+        let word = |key| -> Result<String, redb::Error> {
+            Ok(words.get(key)?.map(|value| value.value().to_owned()).unwrap_or_default())
+        };
         Ok(Raw {
             highest_epoch: highest.map_or(0, |value| value.value()),
-            boots: boots.unwrap_or_default(),
+            boots: word(BOOT_KEY)?,
+            machine_boot: word(MACHINE_BOOT_KEY)?,
             addresses: entries(&transaction.open_table(SPENT_ADDRESSES)?)?,
             vips: entries(&transaction.open_table(SPENT_VIPS)?)?,
             serving: entries(&transaction.open_table(SERVING)?)?,
@@ -301,6 +325,7 @@ impl NodeState {
 struct Raw {
     highest_epoch: u64,
     boots: String,
+    machine_boot: String,
     addresses: Vec<(String, u64)>,
     vips: Vec<(String, u64)>,
     serving: Vec<(String, (u64, bool))>,
@@ -397,6 +422,7 @@ mod tests {
             spent: Spent::default(),
             highest_epoch: Epoch(0),
             serving: BTreeMap::new(),
+            machine_boot: String::new(),
         };
         assert_eq!(remembered, nothing);
     }
@@ -437,6 +463,18 @@ mod tests {
         drop(state);
         let (_state, remembered) = NodeState::open(dir.path(), &BootId::from("b3")).unwrap();
         assert_eq!(remembered.serving, BTreeMap::from([(web, begun)]));
+    }
+
+    #[test]
+    fn nothing_that_was_complete_is_so_after_the_machine_has_booted() {
+        let dir = tempfile::tempdir().unwrap();
+        let (state, _) = NodeState::open(dir.path(), &BootId::from("b1")).unwrap();
+        state.serve(&vip(), Some(Serving { epoch: Epoch(7), complete: true })).unwrap();
+        state.write_boots(&BootId::from("b1"), &[], "an earlier boot").unwrap();
+        drop(state);
+        let (_state, remembered) = NodeState::open(dir.path(), &BootId::from("b2")).unwrap();
+        let begun = Serving { epoch: Epoch(7), complete: false };
+        assert_eq!(remembered.serving, BTreeMap::from([(vip(), begun)]));
     }
 
     #[test]
