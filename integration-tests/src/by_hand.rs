@@ -2,7 +2,7 @@
 //! three members.
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -120,6 +120,22 @@ impl ByHand {
     /// Starts the agent of a node again that was killed.
     pub fn start_again(&mut self, at: usize) {
         self.agents[at] = agent(self.folder.path(), self.names[at]);
+    }
+
+    /// Adds a section to the file of a node, for its next start.
+    ///
+    /// # Panics
+    /// If the file cannot be written.
+    pub fn add_to_file(&self, name: &str, section: &str) {
+        let file = self.folder.path().join(format!("{name}.toml"));
+        let text = std::fs::read_to_string(&file).expect("its file");
+        std::fs::write(&file, format!("{text}\n{section}")).expect("a file");
+    }
+
+    /// The state directory of a node.
+    #[must_use]
+    pub fn data_dir(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
     }
 
     /// The place of a node.

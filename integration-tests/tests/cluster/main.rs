@@ -11,6 +11,7 @@
     reason = "tests: they measure real time, say what they saw, and fail by panicking"
 )]
 
+mod around;
 mod by_hand;
 mod comeback;
 mod contract;
