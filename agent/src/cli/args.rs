@@ -397,7 +397,7 @@ pub(crate) struct PolicyArgs {
     #[arg(long, value_name = "HOW", value_parser = parse::failover)]
     pub(crate) failover: Option<Failover>,
     /// Whether another node has to reach the VIP at its new holder, and at which TCP port it tries
-    /// (one that refuses counts): off, report[:PORT], required[:PORT] [default: off]
+    /// (one that refuses counts): off, report, required, report:PORT, required:PORT [default: off]
     #[arg(long, value_name = "HOW", value_parser = parse::data_path)]
     pub(crate) data_path: Option<(DataPath, u16)>,
 }

@@ -1,5 +1,10 @@
 //! Who answers a load balancer's probe, and until when.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a test measures how long the kernel's gate is open"
+)]
+
 use std::io::{ErrorKind, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Instant;
