@@ -103,7 +103,7 @@ impl FabricCluster {
         let probe = options.probe_port.map(|port| format!("--probe=tcp:{port}"));
         let words = ["vip", "create", VIP, "--address", &address].into_iter();
         // However often it is asked to die.
-        let budget = options.checked.then_some("--flap-budget=1000/10m");
+        let budget = options.checked.then_some("--flap-budget=32/1m");
         let words: Vec<&str> = words.chain(probe.as_deref()).chain(budget).collect();
         let made = cluster.command(&words);
         assert_eq!(made.exit, 0, "{}", made.output);
