@@ -93,7 +93,7 @@ impl Schedule {
         };
         let mut plan = draw.plan();
         draw.nodes = plan.nodes.len();
-        let vips = draw.vips(&plan);
+        let mut vips = draw.vips(&plan);
         draw.vips = vips.iter().map(|(name, _)| name.clone()).collect();
         let until = CALM + length.span();
         let faults = match length {
@@ -106,7 +106,9 @@ impl Schedule {
         strikes.extend((0..asks).map(|_| draw.call(&plan, until)));
         let mut around = Around::of(seed);
         plan.duties = around.duties(&draw.vips);
-        strikes.extend(around.strikes(draw.nodes, &draw.vips, until));
+        around.policies(&mut vips);
+        let nodes: Vec<NodeId> = plan.nodes.iter().map(|(name, _)| node_id(name)).collect();
+        strikes.extend(around.strikes(&nodes, &draw.vips, until));
         // What is begun last may be over first: by when they begin.
         strikes.sort_by_key(|strike| strike.deeds.first().map(|(at, _)| *at));
         Self { plan, vips, strikes, until }

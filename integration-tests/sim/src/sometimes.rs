@@ -49,6 +49,10 @@ pub const MUST_HAPPEN: &[&str] = &[
     "a task around a VIP was aborted",
     "a hook ran for a fault",
     "a hook ran after a planned release",
+    "a VIP leaves a node where it is not well",
+    "a VIP goes back by itself",
+    "automatic moves are paused",
+    "a failover waits for somebody's word",
 ];
 
 impl Sometimes {

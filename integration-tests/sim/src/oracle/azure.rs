@@ -136,6 +136,16 @@ impl Azure {
             Body::StartMove { cause: Cause::EpochRefused, .. } => {
                 sometimes.saw("a node that returns has a later epoch");
             }
+            Body::StartMove { cause: Cause::HolderUnhealthy, .. } => {
+                sometimes.saw("a VIP leaves a node where it is not well");
+            }
+            Body::StartMove { cause: Cause::Failback, .. } => {
+                sometimes.saw("a VIP goes back by itself");
+            }
+            Body::Pause { .. } => sometimes.saw("automatic moves are paused"),
+            Body::Restrain { pending: Some(_), .. } => {
+                sometimes.saw("a failover waits for somebody's word");
+            }
             _ => {}
         }
         Ok(())

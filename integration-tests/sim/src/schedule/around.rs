@@ -1,10 +1,11 @@
 //! What there is to do around VIPs, and what goes wrong with it: hooks that hang or fail, health checks
-//! that flap. Drawn from a stream of its own, so that everything else of a seed stays as it was.
+//! that flap; and operators who want no automatic moves for a while. Drawn from a stream of its own, so that everything else of a seed stays as it was.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use vipfence_agent_core::{Duties, Task};
-use vipfence_types::VipName;
+use vipfence_coordinator_core::{Ask, Scope};
+use vipfence_types::{Failback, Failover, NodeId, Unanswered, VipName, VipSpec};
 
 use super::{CALM, Strike};
 use crate::{
@@ -25,8 +26,8 @@ impl Around {
         Self { chance: Chance::of(seed, STREAM) }
     }
 
-    /// Half of the VIPs have hooks, units or both. All are served although `pre_acquire` fails: where
-    /// they are not, it is up to the leader to find another candidate.
+    /// Half of the VIPs have hooks, units or both. Half of those are served although `pre_acquire`
+    /// fails; of the others it is up to the leader to find another candidate.
     pub(super) fn duties(&mut self, vips: &[VipName]) -> BTreeMap<VipName, Duties> {
         let hooks = [
             Task::PreAcquire,
@@ -38,7 +39,8 @@ impl Around {
         let mut all = BTreeMap::new();
         for vip in vips {
             let (has_hooks, has_units) = (self.chance.one_in(2), self.chance.one_in(2));
-            let mut duties = Duties { serve_all_the_same: true, ..Duties::default() };
+            let serve_all_the_same = self.chance.one_in(2);
+            let mut duties = Duties { serve_all_the_same, ..Duties::default() };
             let hooks = hooks.iter().filter(|_| has_hooks);
             let units = [Task::StartUnits, Task::StopUnits];
             for task in hooks.chain(units.iter().filter(|_| has_units)) {
@@ -52,8 +54,29 @@ impl Around {
         all
     }
 
-    /// Bad hooks on some nodes, and checks that flap as badly as they can.
-    pub(super) fn strikes(&mut self, nodes: usize, vips: &[VipName], until: At) -> Vec<Strike> {
+    /// Some VIPs go back by themselves, and of some somebody has to confirm a failover, which nobody
+    /// does: their defaults take effect.
+    pub(super) fn policies(&mut self, vips: &mut [(VipName, VipSpec)]) {
+        for (_, spec) in vips {
+            spec.failback = match self.chance.within(0, 5) {
+                0 => Failback::Prefer,
+                1 => Failback::After { ms: self.chance.within(1_000, 30_000) },
+                _ => Failback::Manual,
+            };
+            if self.chance.one_in(4) {
+                let timeout_ms = self.chance.within(1_000, 30_000);
+                let stays = self.chance.one_in(2);
+                let then = if stays { Unanswered::Stay } else { Unanswered::Move };
+                spec.failover = Failover::Confirm { timeout_ms, then };
+            }
+        }
+    }
+
+    /// Bad hooks on some nodes, checks that flap as badly as they can, and hands off.
+    pub(super) fn strikes(&mut self, nodes: &[NodeId], vips: &[VipName], until: At) -> Vec<Strike> {
+        let pauses: Vec<Strike> =
+            (0..self.chance.within(0, 2)).map(|_| self.hands_off(nodes, vips, until)).collect();
+        let nodes = nodes.len();
         let (bad, flaps) = (self.chance.within(0, 3), self.chance.within(0, 2));
         let bad = (0..bad).map(|_| {
             let node = self.chance.index(nodes);
@@ -74,6 +97,30 @@ impl Around {
             }
             strikes.push(Strike { kind: "a health check flaps", deeds });
         }
+        strikes.extend(pauses);
         strikes
+    }
+
+    fn hands_off(&mut self, nodes: &[NodeId], vips: &[VipName], until: At) -> Strike {
+        let scope = match self.chance.within(0, 3) {
+            0 => Scope::Cluster,
+            1 => Scope::Node(self.chance.pick(nodes).clone()),
+            _ => Scope::Vip(self.chance.pick(vips).clone()),
+        };
+        let at = self.chance.within(CALM, until - secs(1));
+        let lasts = Duration::from_millis(self.chance.within(2_000, 60_000));
+        let (asked, by) = (self.chance.index(nodes.len()), "operator".to_owned());
+        let pause = Ask::Pause {
+            scope: scope.clone(),
+            lasts: Some(lasts),
+            reason: "maintenance".to_owned(),
+            by: by.clone(),
+        };
+        let mut deeds = vec![(at, Deed::Ask(asked, pause))];
+        if self.chance.one_in(2) {
+            let over = (at + self.chance.within(ms(500), secs(60))).min(until);
+            deeds.push((over, Deed::Ask(asked, Ask::Resume { scope, by })));
+        }
+        Strike { kind: "hands off", deeds }
     }
 }

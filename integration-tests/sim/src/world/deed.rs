@@ -2,11 +2,11 @@
 //!
 //! A deed only changes the world; when it is done, and why, is up to schedules and scripts.
 
-use std::{net::IpAddr, time::Duration};
+use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
 use azure_sim::{AdminCommand, Power};
 use vipfence_agent_core::{OnStop, Sighting};
-use vipfence_coordinator_core::{Ask, Body, COMMAND_FORMAT, Command};
+use vipfence_coordinator_core::{Ask, Body, COMMAND_FORMAT, Command, Scope};
 use vipfence_types::{Timing, VipName};
 
 use super::{Event, World};
@@ -14,7 +14,7 @@ use crate::{
     machine::ExcuseEnds,
     net::Spot,
     process::{Local, Memory, Process},
-    time::{At, PauseSeen, ms},
+    time::{At, PauseSeen, ms, secs},
 };
 
 /// What is done to the world from outside of it.
@@ -308,6 +308,22 @@ impl World {
             AdminCommand::SetPolicy { nic: None, policy: None },
         ] {
             self.do_deed(Deed::Azure(command));
+        }
+        self.hands_on();
+    }
+
+    /// The operators resume what they have paused, until they are heard.
+    fn hands_on(&mut self) {
+        let paused = self.operator.calls().iter().filter_map(|call| match &call.ask {
+            Ask::Pause { scope, .. } => Some(scope.clone()),
+            _ => None,
+        });
+        let paused: BTreeSet<Scope> = paused.collect();
+        for (scope, after) in
+            paused.iter().flat_map(|scope| [1, 20, 60].map(|after| (scope, after)))
+        {
+            let resume = Ask::Resume { scope: scope.clone(), by: "operator".to_owned() };
+            self.push(self.now + secs(after), Event::Deed(Deed::Ask(0, resume)));
         }
     }
 }
