@@ -14,6 +14,7 @@
 mod balancer;
 mod chaos;
 mod connections;
+mod data_path;
 mod failover;
 mod freezes;
 mod health;
