@@ -142,7 +142,7 @@ async fn claim(
 /// beats; its RPC time-out is one heartbeat.
 fn raft_config(config: &ConsensusConfig, roster: &Roster) -> Result<Config, StartError> {
     let timing = &config.timing;
-    let election = timing.handed_to_openraft_ms(roster.election_value_ms(&config.node, timing));
+    let election = roster.election_value_ms(&config.node, timing);
     let limits = config.snapshot;
     Config {
         cluster_name: config.cluster.to_string(),

@@ -242,15 +242,6 @@ impl Timing {
         self.election_min_ms + (self.election_max_ms - self.election_min_ms) * rank / steps
     }
 
-    /// What openraft is handed so that a node stands for election, on average, when it has heard
-    /// nothing for `value_ms`: it waits for the old leader's lease and then for its own time-out,
-    /// each as long as what it was handed, and looks only once in one and a half heartbeats (ADR 8).
-    #[must_use]
-    pub fn handed_to_openraft_ms(&self, value_ms: u64) -> u64 {
-        let half_a_look = self.raft_heartbeat_ms * 3 / 4;
-        (value_ms.saturating_sub(half_a_look) / 2).max(self.raft_heartbeat_ms + 1)
-    }
-
     /// `lease_ttl` as a duration.
     #[must_use]
     pub fn lease_ttl(&self) -> Duration {
@@ -329,19 +320,6 @@ mod tests {
         let three = [("a", Role::Member), ("b", Role::Member), ("c", Role::Member)];
         assert_eq!(election_values(&three), [300, 375, 450]);
         assert_eq!(election_values(&three[..1]), [300]);
-    }
-
-    #[test]
-    fn what_openraft_waits_twice_and_looks_at_late_is_the_election_value() {
-        for profile in [Profile::Fast, Profile::Standard, Profile::Tolerant] {
-            let timing = Timing::of(profile);
-            for value in [timing.election_min_ms, timing.election_max_ms] {
-                let handed = timing.handed_to_openraft_ms(value);
-                let (look, begins) = (timing.raft_heartbeat_ms * 3 / 2, 2 * handed);
-                assert!(begins + 2 + look / 2 >= value && begins + look / 2 <= value, "{profile}");
-                assert!(handed > timing.raft_heartbeat_ms, "openraft takes no less: {profile}");
-            }
-        }
     }
 
     #[test]

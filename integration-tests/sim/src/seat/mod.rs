@@ -206,8 +206,7 @@ impl Seat {
 
     /// The settings of the consensus shell, but for the size of the log.
     fn config(&self, node: &NodeId) -> Arc<Config> {
-        let value = self.roster.election_value_ms(node, &self.timing);
-        let election = self.timing.handed_to_openraft_ms(value);
+        let election = self.roster.election_value_ms(node, &self.timing);
         let config = Config {
             cluster_name: "world".to_owned(),
             heartbeat_interval: self.timing.raft_heartbeat_ms,
