@@ -20,7 +20,7 @@ fn what_must_be_reached_is_held_when_another_node_has_reached_it() {
                 let vip = cluster.vip();
                 let by_another = !vip.reached_by.is_empty() && vip.reached_by != to;
                 // Held is later than, or together with, the first answer.
-                let told = (vip.reached.clone(), vip.held_since.clone());
+                let told = (vip.reached, vip.held_since);
                 let in_order = matches!(told, (Some(reached), Some(held))
                     if (reached.seconds, reached.nanos) <= (held.seconds, held.nanos));
                 (vip.holder == to && by_another && in_order).then_some(()).ok_or(format!("{vip:?}"))
