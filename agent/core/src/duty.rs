@@ -27,6 +27,19 @@ pub enum Task {
     OnFault,
 }
 
+impl Task {
+    /// All of them, in that order.
+    pub const ALL: [Self; 7] = [
+        Self::PreAcquire,
+        Self::StartUnits,
+        Self::PostAcquire,
+        Self::PreRelease,
+        Self::StopUnits,
+        Self::PostRelease,
+        Self::OnFault,
+    ];
+}
+
 impl fmt::Display for Task {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -244,11 +244,13 @@ impl Runner {
         let view = self.handle.holder().view(now);
         self.supervisor.look(now, &view);
         let serves = |held: &&HeldVip| held.added && self.complete.get(&held.vip) != Some(&false);
-        let served: BTreeSet<VipName> =
-            view.held.iter().filter(serves).map(|held| held.vip.clone()).collect();
+        // After every input, with up to hundreds of VIPs: both are in the order of their names.
+        let served = || view.held.iter().filter(serves).map(|held| &held.vip);
         self.served.send_if_modified(|last| {
-            let changed = *last != served;
-            *last = served;
+            let changed = !served().eq(last.iter());
+            if changed {
+                *last = served().cloned().collect();
+            }
             changed
         });
         self.published.send_if_modified(|last| {

@@ -24,16 +24,7 @@ pub(super) fn drama(mutation: Mutation) -> Option<Drama> {
 
 /// Three members, a VIP with hooks and units, and this much patience with silent nodes.
 fn play(failover_after_ms: u64, seed: Seed) -> Stage {
-    let all = [
-        Task::PreAcquire,
-        Task::StartUnits,
-        Task::PostAcquire,
-        Task::PreRelease,
-        Task::StopUnits,
-        Task::PostRelease,
-        Task::OnFault,
-    ];
-    let tasks = all.map(|task| (task, Duration::from_secs(1))).into();
+    let tasks = Task::ALL.map(|task| (task, Duration::from_secs(1))).into();
     let duties = Duties { tasks, serve_all_the_same: false };
     Set::three(Timing { failover_after_ms, ..hasty() }).duties(duties).play(seed)
 }

@@ -13,21 +13,11 @@ use vipfence_types::{Clocks, Epoch, VipName};
 
 use crate::{Call, Duties, Effect, Event, Input, Serving, Task};
 
-const ALL: [Task; 7] = [
-    Task::PreAcquire,
-    Task::StartUnits,
-    Task::PostAcquire,
-    Task::PreRelease,
-    Task::StopUnits,
-    Task::PostRelease,
-    Task::OnFault,
-];
-
 /// Which tasks there are, one bit each, and whether a VIP is served although the first one failed.
 pub(super) fn duties(bits: u8, serve_all_the_same: bool) -> Duties {
     let has = |at: &usize| bits >> at & 1 == 1;
-    let tasks = (0..ALL.len()).filter(has);
-    let tasks = tasks.map(|at| (ALL[at], Duration::from_secs(1 + u64::from(bits) % 3)));
+    let tasks = (0..Task::ALL.len()).filter(has);
+    let tasks = tasks.map(|at| (Task::ALL[at], Duration::from_secs(1 + u64::from(bits) % 3)));
     Duties { tasks: tasks.collect(), serve_all_the_same }
 }
 

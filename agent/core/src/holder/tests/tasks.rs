@@ -5,16 +5,6 @@ use vipfence_types::{Epoch, Nowhere, Refusal};
 use super::bench::*;
 use crate::{Call, Duties, Effect, EndCause, Event, Found, Input, OnStop, Serving, Start, Task};
 
-const ALL: [Task; 7] = [
-    Task::PreAcquire,
-    Task::StartUnits,
-    Task::PostAcquire,
-    Task::PreRelease,
-    Task::StopUnits,
-    Task::PostRelease,
-    Task::OnFault,
-];
-
 /// A node with these tasks around demo, five seconds each; as after a first start.
 fn with(tasks: &[Task]) -> Start {
     let tasks = tasks.iter().map(|task| (*task, secs(5))).collect();
@@ -100,7 +90,7 @@ impl Bench {
 
 #[test]
 fn pre_acquire_comes_before_the_address_and_units_and_post_acquire_after_it() {
-    let mut bench = Bench::started(with(&ALL));
+    let mut bench = Bench::started(with(&Task::ALL));
     let effects = bench.answer(&[grant("demo", 5)], &[]);
     assert!(adds(&effects).is_empty());
     assert_eq!((runs(&effects), notes(&effects)), (vec![(Task::PreAcquire, 5)], vec![(5, false)]));
@@ -121,7 +111,7 @@ fn pre_acquire_comes_before_the_address_and_units_and_post_acquire_after_it() {
 
 #[test]
 fn a_planned_release_stops_the_units_before_the_drop_and_confirms_before_post_release_has_ended() {
-    let mut bench = Bench::serving(&ALL);
+    let mut bench = Bench::serving(&Task::ALL);
     let both = ([grant("demo", 5)], [at("demo", 5)]);
     let effects = bench.beat_and_answer(&both.0, &both.1);
     assert_eq!((runs(&effects), notes(&effects)), (vec![(Task::PreRelease, 5)], vec![(5, false)]));
@@ -148,7 +138,7 @@ fn a_planned_release_stops_the_units_before_the_drop_and_confirms_before_post_re
 #[test]
 fn a_fault_drops_at_once_aborts_what_runs_and_then_stops_the_units() {
     for (grants, releasing) in [(vec![], vec![]), (vec![], vec![at("demo", 5)])] {
-        let mut bench = Bench::serving(&ALL);
+        let mut bench = Bench::serving(&Task::ALL);
         bench.beat_and_answer(&[grant("demo", 5)], &[at("demo", 5)]);
         // Expiring, or nothing at all: pre_release is in the way of neither.
         let effects = bench.beat_and_answer(&grants, &releasing);
@@ -195,7 +185,7 @@ fn a_release_is_confirmed_when_the_units_were_stopped_or_had_their_time() {
 
 #[test]
 fn a_pre_acquire_that_fails_leaves_the_vip_to_another_candidate_and_is_not_tried_again() {
-    let mut bench = Bench::started(with(&ALL));
+    let mut bench = Bench::started(with(&Task::ALL));
     let effects = bench.answer(&[grant("demo", 5)], &[]);
     let effects = bench.ran(&effects, Err("exit status 1"));
     let said = beats(&effects)[0].held[0].clone();
@@ -212,7 +202,7 @@ fn a_pre_acquire_that_fails_leaves_the_vip_to_another_candidate_and_is_not_tried
 
 #[test]
 fn a_node_that_is_to_serve_all_the_same_serves_although_pre_acquire_failed() {
-    let mut start = with(&ALL);
+    let mut start = with(&Task::ALL);
     start.duties.get_mut(&name("demo")).unwrap().serve_all_the_same = true;
     let mut bench = Bench::started(start);
     let effects = bench.answer(&[grant("demo", 5)], &[]);
@@ -225,7 +215,7 @@ fn a_node_that_is_to_serve_all_the_same_serves_although_pre_acquire_failed() {
 
 #[test]
 fn units_that_do_not_start_make_the_vip_fail_here_until_the_entitlement_ends() {
-    let mut bench = Bench::started(with(&ALL));
+    let mut bench = Bench::started(with(&Task::ALL));
     let effects = bench.answer(&[grant("demo", 5)], &[]);
     let effects = bench.ran(&effects, Ok(()));
     let effects = bench.added(add_call(&effects));
@@ -241,7 +231,7 @@ fn units_that_do_not_start_make_the_vip_fail_here_until_the_entitlement_ends() {
 
 #[test]
 fn a_task_that_takes_too_long_is_aborted_and_left_behind_a_second_later() {
-    let mut bench = Bench::serving(&ALL);
+    let mut bench = Bench::serving(&Task::ALL);
     let both = ([grant("demo", 5)], [at("demo", 5)]);
     let begun = bench.beat_and_answer(&both.0, &both.1);
     bench.now = bench.now.plus(ms(4_999));
@@ -265,7 +255,7 @@ fn a_task_that_takes_too_long_is_aborted_and_left_behind_a_second_later() {
 
 #[test]
 fn a_lease_that_ends_while_a_leader_answers_leaves_hooks_and_units_alone_if_its_epoch_comes_back() {
-    let mut bench = Bench::serving(&ALL);
+    let mut bench = Bench::serving(&Task::ALL);
     bench.now.wall_us += 20_000_000;
     let effects = bench.step(Input::Tick);
     assert!(effects.contains(&ended(5, EndCause::LeaseEnded)) && has_drop(&effects));
@@ -281,7 +271,7 @@ fn a_lease_that_ends_while_a_leader_answers_leaves_hooks_and_units_alone_if_its_
 #[test]
 fn what_was_adrift_is_a_fault_as_soon_as_it_is_known_not_to_come_back() {
     for answered in [true, false] {
-        let mut bench = Bench::serving(&ALL);
+        let mut bench = Bench::serving(&Task::ALL);
         bench.now.wall_us += 20_000_000;
         bench.step(Input::Tick);
         let effects =
@@ -292,7 +282,7 @@ fn what_was_adrift_is_a_fault_as_soon_as_it_is_known_not_to_come_back() {
 
 #[test]
 fn a_lease_that_ends_in_silence_is_a_fault_at_once_and_its_epoch_is_not_taken_again() {
-    let mut bench = Bench::serving(&ALL);
+    let mut bench = Bench::serving(&Task::ALL);
     bench.pass(secs(1));
     bench.refuse(Refusal::NoQuorum);
     let effects = bench.pass(secs(9));
@@ -306,7 +296,7 @@ fn a_lease_that_ends_in_silence_is_a_fault_at_once_and_its_epoch_is_not_taken_ag
 #[test]
 fn a_new_epoch_in_place_has_hooks_of_its_own_and_waits_for_those_that_end_the_old_one() {
     // In place: the address stays, the units are not stopped.
-    let mut bench = Bench::serving(&ALL);
+    let mut bench = Bench::serving(&Task::ALL);
     let effects = bench.beat_and_answer(&[grant("demo", 7)], &[]);
     assert!(!has_drop(&effects));
     assert_eq!(runs(&effects), [(Task::PreAcquire, 7)]);
@@ -315,7 +305,7 @@ fn a_new_epoch_in_place_has_hooks_of_its_own_and_waits_for_those_that_end_the_ol
     assert_eq!(runs(&effects), [(Task::StartUnits, 7)]);
 
     // After a fault: what ended it comes first.
-    let mut bench = Bench::serving(&ALL);
+    let mut bench = Bench::serving(&Task::ALL);
     let stops = bench.beat_and_answer(&[], &[]);
     let effects = bench.answer(&[grant("demo", 7)], &[]);
     assert!(runs(&effects).is_empty() && adds(&effects).is_empty(), "{effects:?}");
@@ -335,7 +325,7 @@ fn a_new_epoch_in_place_has_hooks_of_its_own_and_waits_for_those_that_end_the_ol
 
 #[test]
 fn an_agent_that_starts_stops_the_units_of_vips_that_it_did_not_serve_and_grants_wait_for_that() {
-    let (mut bench, effects) = Bench::from(with(&ALL));
+    let (mut bench, effects) = Bench::from(with(&Task::ALL));
     assert_eq!(runs(&effects), [(Task::StopUnits, 0)]);
     let granted = bench.answer(&[grant("demo", 5)], &[]);
     assert!(runs(&granted).is_empty() && adds(&granted).is_empty(), "{granted:?}");
@@ -344,7 +334,7 @@ fn an_agent_that_starts_stops_the_units_of_vips_that_it_did_not_serve_and_grants
 
 #[test]
 fn an_agent_that_starts_goes_on_with_what_was_complete_if_it_is_granted_again() {
-    let (mut bench, effects) = Bench::from(again(&ALL, 5, true));
+    let (mut bench, effects) = Bench::from(again(&Task::ALL, 5, true));
     assert_eq!(runs(&effects), []);
     bench.refuse(Refusal::NoQuorum);
     let effects = bench.answer(&[grant("demo", 5)], &[]);
@@ -355,12 +345,12 @@ fn an_agent_that_starts_goes_on_with_what_was_complete_if_it_is_granted_again() 
 
 #[test]
 fn an_agent_that_starts_ends_what_is_not_granted_again_or_not_in_time() {
-    let (mut bench, _) = Bench::from(again(&ALL, 5, true));
+    let (mut bench, _) = Bench::from(again(&Task::ALL, 5, true));
     let effects = bench.answer(&[], &[]);
     assert_eq!((runs(&effects), notes(&effects)), (vec![(Task::StopUnits, 5)], vec![(5, false)]));
     assert_eq!(runs(&bench.ran(&effects, Ok(()))), [(Task::OnFault, 5)]);
 
-    let (mut bench, _) = Bench::from(again(&ALL, 5, true));
+    let (mut bench, _) = Bench::from(again(&Task::ALL, 5, true));
     bench.refuse(Refusal::NoQuorum);
     assert_eq!(runs(&bench.pass(ms(5_999))), []);
     assert_eq!(runs(&bench.run(ms(1))), [(Task::StopUnits, 5)], "the address is gone by now");
@@ -368,7 +358,7 @@ fn an_agent_that_starts_ends_what_is_not_granted_again_or_not_in_time() {
 
 #[test]
 fn an_agent_that_starts_refuses_an_epoch_whose_tasks_were_begun_and_runs_no_hook_for_it() {
-    let (mut bench, stops) = Bench::from(again(&ALL, 5, false));
+    let (mut bench, stops) = Bench::from(again(&Task::ALL, 5, false));
     assert_eq!(runs(&stops), [(Task::StopUnits, 0)]);
     let effects = bench.answer(&[grant("demo", 5)], &[]);
     assert!(beats(&effects).iter().any(|beat| beat.refused == [at("demo", 5)]), "{effects:?}");
@@ -386,7 +376,7 @@ fn what_was_noted_of_a_vip_without_duties_is_forgotten() {
 
 #[test]
 fn a_clean_stop_is_a_planned_release_and_waits_for_its_last_task() {
-    let mut bench = Bench::serving(&ALL);
+    let mut bench = Bench::serving(&Task::ALL);
     bench.step(Input::Stop { on_stop: OnStop::Move, within: secs(60) });
     let nowhere = Nowhere { vip: name("demo"), reason: "no candidate".to_owned() };
     bench.nowhere = vec![nowhere.clone()];
@@ -406,7 +396,7 @@ fn a_clean_stop_is_a_planned_release_and_waits_for_its_last_task() {
 
 #[test]
 fn a_clean_stop_begins_in_time_with_what_nobody_took_over_and_drops_it_at_the_end_whatever_runs() {
-    let mut bench = Bench::serving(&ALL);
+    let mut bench = Bench::serving(&Task::ALL);
     bench.step(Input::Stop { on_stop: OnStop::Move, within: secs(20) });
     let mut effects = bench.answer(&[grant("demo", 5)], &[]);
     for second in 1..=10 {
@@ -426,7 +416,7 @@ fn a_clean_stop_begins_in_time_with_what_nobody_took_over_and_drops_it_at_the_en
 
 #[test]
 fn an_agent_that_keeps_its_vips_leaves_units_and_notes_alone() {
-    let mut bench = Bench::serving(&ALL);
+    let mut bench = Bench::serving(&Task::ALL);
     bench.step(Input::Stop { on_stop: OnStop::Keep, within: secs(1) });
     let effects = bench.answer(&[grant("demo", 5)], &[]);
     let last = if adds(&effects).is_empty() { effects } else { bench.added(add_call(&effects)) };
@@ -436,7 +426,7 @@ fn an_agent_that_keeps_its_vips_leaves_units_and_notes_alone() {
 
 #[test]
 fn a_vip_without_duties_is_not_held_up_by_the_tasks_of_another() {
-    let mut bench = Bench::started(with(&ALL));
+    let mut bench = Bench::started(with(&Task::ALL));
     let effects = bench.answer(&[grant("demo", 5), grant("other", 6)], &[]);
     assert_eq!(adds(&effects).iter().map(|add| add.1).collect::<Vec<_>>(), [6]);
 }
