@@ -6,6 +6,7 @@
 //! `vipfence-coordinator` carry it out in order. The same code runs in the deterministic world.
 
 mod ask;
+mod candidacy;
 mod coordinator;
 mod mover;
 mod newborn;
@@ -16,6 +17,7 @@ mod survey;
 mod voice;
 
 pub use ask::{Ask, AskError, Estimate, MovePlan, PlannedWrite, Reply};
+pub use candidacy::{Candidacy, Candidate};
 pub use coordinator::{
     AskId, BeatId, Confirmed, Coordinator, Effect, Input, ProposalId, ProposeFault, RoundId, Setup,
 };

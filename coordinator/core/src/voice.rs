@@ -56,8 +56,8 @@ impl Voice {
     #[must_use]
     pub fn new(timing: &Timing) -> Self {
         let patience = Duration::from_millis(timing.election_max_ms);
-        // Long enough for the slowest voter: its followers' lease, its own value, ticks of one and
-        // a half heartbeats, and once more after a split vote.
+        // Long enough for the slowest voter (`Candidacy`), and for another attempt after a vote that
+        // was split.
         Self { patience, silence: 4 * patience, mode: Mode::Following }
     }
 

@@ -1,5 +1,5 @@
 //! What a node's configuration file says of consensus, and what follows from it: the numbers that
-//! openraft knows the nodes by, and each node's election value.
+//! openraft knows the nodes by.
 //!
 //! Numbers follow from names alone, so that all nodes count alike. They are kept on disk at birth
 //! (`store`): a list that changed later is refused instead of being counted anew.
@@ -100,11 +100,6 @@ impl Roster {
 
     pub(super) fn peer(&self, name: &NodeId) -> Option<&Peer> {
         self.peers.get(name).map(|(_, peer)| peer)
-    }
-
-    /// The election value of this peer.
-    pub(super) fn election_value_ms(&self, name: &NodeId, timing: &Timing) -> u64 {
-        timing.election_value_ms(name, self.peers().map(|(_, peer)| (&peer.name, peer.role)))
     }
 }
 

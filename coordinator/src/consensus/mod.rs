@@ -12,8 +12,9 @@
 //!
 //! Invariants served: I4 (what was acknowledged is on the disks of a majority), I7 (a term is led
 //! by one process only, see `Store::give_up_leadership`, and [`Consensus::confirm_leadership`]
-//! returns the term that its round confirmed). I6: a leader without a quorum goes silent
-//! (`quiet`), so that it cannot keep others from being elected.
+//! returns the term that its round confirmed). I6: a voter that hears no leader stands for election
+//! (`watcher`), and a leader without a quorum goes silent (`quiet`), so that it cannot keep others
+//! from being elected.
 //!
 //! ```text
 //!   propose, confirm_leadership          applied(), leadership()
@@ -25,6 +26,7 @@
 //!      network --frames over links--> service (the other nodes)
 //! ```
 
+mod clocked;
 mod config;
 mod error;
 #[cfg(test)]
@@ -53,7 +55,7 @@ use std::{
 use openraft::error::{CheckIsLeaderError, ClientWriteError, RaftError};
 use tokio::{sync::watch, time::timeout};
 use tonic::transport::Channel;
-use vipfence_coordinator_core::{Applied, Command, Registry};
+use vipfence_coordinator_core::{Applied, Candidacy, Command, Registry};
 use vipfence_proto::v1::raft_service_server::RaftServiceServer;
 use vipfence_types::{NodeId, Term};
 
@@ -63,6 +65,7 @@ pub use links::Dial;
 pub use service::RaftEndpoint;
 pub use store::StoreError;
 
+use clocked::Clocked;
 use config::Roster;
 use links::Links;
 use quiet::Voice;
@@ -157,6 +160,7 @@ struct Node {
     roster: Arc<Roster>,
     links: Arc<Links>,
     voice: Arc<Voice>,
+    candidacy: Arc<Clocked<Candidacy>>,
     raft: Raft,
     applied: watch::Receiver<AppliedState>,
     leadership: watch::Receiver<Leadership>,
@@ -319,6 +323,7 @@ impl Consensus {
             self.node.config.cluster.clone(),
             self.node.raft.clone(),
             Arc::clone(&self.node.voice),
+            Arc::clone(&self.node.candidacy),
         )
     }
 

@@ -19,10 +19,12 @@ use openraft::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use tonic::transport::Channel;
+use vipfence_coordinator_core::Candidacy;
 use vipfence_proto::v1::{RaftFrame, raft_service_client::RaftServiceClient};
 use vipfence_types::{ClusterName, NodeId};
 
 use super::{
+    clocked::Clocked,
     frame::{self, FrameError, MAX_FRAME_BYTES},
     links::Links,
     quiet::Voice,
@@ -35,6 +37,7 @@ pub(super) struct Network {
     pub(super) me: RaftId,
     pub(super) links: Arc<Links>,
     pub(super) voice: Arc<Voice>,
+    pub(super) candidacy: Arc<Clocked<Candidacy>>,
     /// How long openraft pauses after a peer could not be reached.
     pub(super) pause: Duration,
 }
@@ -57,6 +60,7 @@ impl RaftNetworkFactory<TypeConfig> for Network {
             target,
             client,
             voice: Arc::clone(&self.voice),
+            candidacy: Arc::clone(&self.candidacy),
             pause: self.pause,
         }
     }
@@ -69,6 +73,7 @@ pub(super) struct Link {
     target: RaftId,
     client: Option<RaftServiceClient<Channel>>,
     voice: Arc<Voice>,
+    candidacy: Arc<Clocked<Candidacy>>,
     pause: Duration,
 }
 
@@ -168,7 +173,11 @@ impl RaftNetwork<TypeConfig> for Link {
         request: VoteRequest<RaftId>,
         option: RPCOption,
     ) -> Result<VoteResponse<RaftId>, Failed<RaftError<RaftId>>> {
-        self.call(RPCTypes::Vote, &request, &option).await
+        let answer: VoteResponse<RaftId> = self.call(RPCTypes::Vote, &request, &option).await?;
+        if !answer.vote_granted && answer.last_log_id > request.last_log_id {
+            self.candidacy.with(|rule, _| rule.outdone());
+        }
+        Ok(answer)
     }
 
     fn backoff(&self) -> Backoff {

@@ -2,10 +2,7 @@
 //! the network asks whether it may send, the watcher and the service tell what happens.
 
 use std::{
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
@@ -13,28 +10,27 @@ use tokio::{sync::Notify, time::Instant};
 use vipfence_coordinator_core::Voice as Rule;
 use vipfence_types::{Term, Timing};
 
+use super::clocked::Clocked;
+
 /// The rule, shared.
 pub(super) struct Voice {
-    rule: Mutex<Rule>,
+    rule: Clocked<Rule>,
     silent: AtomicBool,
     changed: Notify,
-    /// The rule counts from here.
-    began: Instant,
 }
 
 impl Voice {
     pub(super) fn new(timing: &Timing) -> Self {
         Self {
-            rule: Mutex::new(Rule::new(timing)),
+            rule: Clocked::new(Rule::new(timing)),
             silent: AtomicBool::new(false),
             changed: Notify::new(),
-            began: now(),
         }
     }
 
     /// The longest time that a silence takes.
     pub(super) fn silence(&self) -> Duration {
-        self.rule().silence()
+        self.rule.with(|rule, _| rule.silence())
     }
 
     /// Whether this node must send nothing that keeps others from being elected.
@@ -44,7 +40,7 @@ impl Voice {
 
     /// See `Rule::look`.
     pub(super) fn look(&self, leads: Option<Term>, age: Option<Duration>) -> Instant {
-        self.began + self.change(|rule, now| rule.look(now, leads, age))
+        self.rule.instant(self.change(|rule, now| rule.look(now, leads, age)))
     }
 
     /// Begins a silence in this term.
@@ -65,23 +61,10 @@ impl Voice {
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut Rule, Duration) -> T) -> T {
-        let mut rule = self.rule();
-        let result = change(&mut rule, now() - self.began);
-        self.silent.store(rule.is_silent(), Ordering::Release);
-        result
+        self.rule.with(|rule, now| {
+            let result = change(rule, now);
+            self.silent.store(rule.is_silent(), Ordering::Release);
+            result
+        })
     }
-
-    fn rule(&self) -> MutexGuard<'_, Rule> {
-        // The rule is one plain value, replaced whole: a panic elsewhere cannot have left it half
-        // written.
-        self.rule.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "measured against openraft's timers, which run on tokio's clock (simulated in tests)"
-)]
-pub(super) fn now() -> Instant {
-    Instant::now()
 }

@@ -1,4 +1,4 @@
-//! How openraft's messages reach this node.
+//! How openraft's messages reach this node, and who is told of a leader's word or a vote.
 //!
 //! One rule is added to Raft's: a voter that may have lost its disk does not vote
 //! (`vipfence_coordinator_core::newborn_refuses`).
@@ -7,12 +7,11 @@ use std::sync::Arc;
 
 use openraft::{
     error::RaftError,
-    raft::{VoteRequest, VoteResponse},
+    raft::{AppendEntriesRequest, InstallSnapshotRequest, VoteRequest, VoteResponse},
 };
-
 use serde::{Serialize, de::DeserializeOwned};
 use tonic::{Request, Response, Status};
-use vipfence_coordinator_core::newborn_refuses;
+use vipfence_coordinator_core::{Candidacy, newborn_refuses};
 use vipfence_proto::v1::{
     RaftFrame,
     raft_service_server::{RaftService, RaftServiceServer},
@@ -20,9 +19,10 @@ use vipfence_proto::v1::{
 use vipfence_types::ClusterName;
 
 use super::{
+    clocked::Clocked,
     frame::{self, MAX_FRAME_BYTES},
     quiet::Voice,
-    types::{Raft, RaftId},
+    types::{Raft, RaftId, TypeConfig, Vote},
 };
 
 /// The Raft side of this node's gRPC port; made by `Consensus::service`.
@@ -30,6 +30,7 @@ pub struct RaftEndpoint {
     cluster: ClusterName,
     raft: Raft,
     voice: Arc<Voice>,
+    candidacy: Arc<Clocked<Candidacy>>,
 }
 
 impl RaftEndpoint {
@@ -37,8 +38,9 @@ impl RaftEndpoint {
         cluster: ClusterName,
         raft: Raft,
         voice: Arc<Voice>,
+        candidacy: Arc<Clocked<Candidacy>>,
     ) -> RaftServiceServer<Self> {
-        let endpoint = Self { cluster, raft, voice };
+        let endpoint = Self { cluster, raft, voice, candidacy };
         RaftServiceServer::new(endpoint)
             .max_decoding_message_size(MAX_FRAME_BYTES)
             .max_encoding_message_size(MAX_FRAME_BYTES)
@@ -66,6 +68,13 @@ impl RaftEndpoint {
         Some(VoteResponse::new(request.vote, None, false))
     }
 
+    /// A leader spoke. One of an earlier term than this node knows of is none any more.
+    fn a_leader_spoke(&self, vote: &Vote) {
+        if *vote >= self.raft.metrics().borrow().vote {
+            self.candidacy.with(Candidacy::heard);
+        }
+    }
+
     fn answer<T: Serialize>(&self, answer: &T) -> Result<Response<RaftFrame>, Status> {
         Ok(Response::new(frame::pack(&self.cluster, answer)?))
     }
@@ -77,7 +86,8 @@ impl RaftService for RaftEndpoint {
         &self,
         request: Request<RaftFrame>,
     ) -> Result<Response<RaftFrame>, Status> {
-        let message = self.unpack(request.get_ref())?;
+        let message: AppendEntriesRequest<TypeConfig> = self.unpack(request.get_ref())?;
+        self.a_leader_spoke(&message.vote);
         self.answer(&self.raft.append_entries(message).await)
     }
 
@@ -88,8 +98,10 @@ impl RaftService for RaftEndpoint {
             return self.answer(&answer);
         }
         let answer = self.raft.vote(message).await;
-        if answer.as_ref().is_ok_and(|answer| !answer.vote_granted) {
-            self.voice.a_vote_was_refused();
+        match &answer {
+            Ok(answer) if answer.vote_granted => self.candidacy.with(Candidacy::heard),
+            Ok(_) => self.voice.a_vote_was_refused(),
+            Err(_) => {}
         }
         self.answer(&answer)
     }
@@ -98,7 +110,8 @@ impl RaftService for RaftEndpoint {
         &self,
         request: Request<RaftFrame>,
     ) -> Result<Response<RaftFrame>, Status> {
-        let message = self.unpack(request.get_ref())?;
+        let message: InstallSnapshotRequest<TypeConfig> = self.unpack(request.get_ref())?;
+        self.a_leader_spoke(&message.vote);
         self.answer(&self.raft.install_snapshot(message).await)
     }
 }

@@ -8,9 +8,11 @@ use std::{
 
 use openraft::{Config, SnapshotPolicy};
 use tokio::sync::{Mutex, watch};
+use vipfence_coordinator_core::Candidacy;
 
 use super::{
     Consensus, Leadership, Node, Surroundings, Witness,
+    clocked::Clocked,
     config::{ConsensusConfig, Roster},
     error::StartError,
     links::Links,
@@ -36,7 +38,7 @@ pub(super) async fn start(
     around: Surroundings,
 ) -> Result<Consensus, StartError> {
     let roster = Arc::new(Roster::new(&config)?);
-    let raft_config = raft_config(&config, &roster)?;
+    let raft_config = raft_config(&config)?;
     let links = Arc::new(Links::new(&roster, &config.timing, around.dial.as_ref())?);
 
     let folder = config.data_dir.clone();
@@ -71,11 +73,15 @@ async fn join(
         .map_err(|source| store_error(store.path(), source))?;
     let machine = machine.seen_by(witness);
     let voice = Arc::new(Voice::new(&config.timing));
+    let nodes = roster.peers().map(|(_, peer)| (&peer.name, peer.role));
+    let candidacy = Candidacy::new(&config.timing, &config.node, nodes, Duration::ZERO);
+    let candidacy = Arc::new(Clocked::new(candidacy));
     let network = Network {
         cluster: config.cluster.clone(),
         me,
         links: Arc::clone(&links),
         voice: Arc::clone(&voice),
+        candidacy: Arc::clone(&candidacy),
         pause: Duration::from_millis(config.timing.rpc_timeout_ms().min(150)),
     };
     let log = LogStore::new(store);
@@ -90,6 +96,7 @@ async fn join(
         node: config.node.clone(),
         roster: Arc::clone(&roster),
         voice: Arc::clone(&voice),
+        candidacy: Arc::clone(&candidacy),
         leadership,
         ended,
     };
@@ -99,6 +106,7 @@ async fn join(
         roster,
         links,
         voice,
+        candidacy,
         raft,
         applied,
         leadership: follow_leadership,
@@ -140,16 +148,18 @@ async fn claim(
 
 /// openraft's settings. Its tick is one and a half heartbeats, so that is how often a leader
 /// beats; its RPC time-out is one heartbeat.
-fn raft_config(config: &ConsensusConfig, roster: &Roster) -> Result<Config, StartError> {
+fn raft_config(config: &ConsensusConfig) -> Result<Config, StartError> {
     let timing = &config.timing;
-    let election = roster.election_value_ms(&config.node, timing);
+    let vote_guard = timing.vote_guard_ms();
     let limits = config.snapshot;
     Config {
         cluster_name: config.cluster.to_string(),
         heartbeat_interval: timing.raft_heartbeat_ms,
-        // It draws from this range once, at the start: so it draws our value.
-        election_timeout_min: election,
-        election_timeout_max: election + 1,
+        // The watcher says when to stand for election. What is left of these is the time after a
+        // leader's word in which a voter votes for nobody.
+        enable_elect: false,
+        election_timeout_min: vote_guard - 1,
+        election_timeout_max: vote_guard,
         install_snapshot_timeout: SNAPSHOT_TIMEOUT_MS,
         max_payload_entries: BATCH_ENTRIES,
         // A follower that lags by more than the log holds needs the snapshot in any case.

@@ -1,13 +1,16 @@
-//! Follows openraft's metrics: publishes who leads, and keeps a leader without a quorum silent.
+//! Follows openraft's metrics: publishes who leads, has this node stand for election when no leader
+//! is heard, and keeps a leader without a quorum silent.
 
 use std::{sync::Arc, time::Duration};
 
 use openraft::ServerState;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
+use vipfence_coordinator_core::{Candidacy, Candidate};
 use vipfence_types::{NodeId, Term};
 
 use super::{
     Leadership,
+    clocked::Clocked,
     config::Roster,
     quiet::Voice,
     types::{Metrics, Raft},
@@ -19,6 +22,7 @@ pub(super) struct Watcher {
     pub(super) node: NodeId,
     pub(super) roster: Arc<Roster>,
     pub(super) voice: Arc<Voice>,
+    pub(super) candidacy: Arc<Clocked<Candidacy>>,
     pub(super) leadership: watch::Sender<Leadership>,
     /// Why Raft ended, once it has.
     pub(super) ended: watch::Sender<Option<String>>,
@@ -58,8 +62,10 @@ impl Watcher {
                 }
                 (now, leads(&metrics), quorum_ack_age(&metrics))
             };
+            let leader = now.leader.clone();
             self.publish(now);
-            let look_again = self.listen(leads, age);
+            let stands_at = self.stand(leader.as_ref(), leads).await;
+            let look_again = self.listen(leads, age).min(stands_at);
             tokio::select! {
                 changed = metrics.changed() => {
                     if changed.is_err() {
@@ -93,7 +99,21 @@ impl Watcher {
         });
     }
 
-    fn listen(&self, leads: Option<Term>, age: Option<Duration>) -> tokio::time::Instant {
+    /// Has this node stand for election if it is time, and says when to look again.
+    async fn stand(&self, leader: Option<&NodeId>, leads: Option<Term>) -> Instant {
+        loop {
+            let candidate = self.candidacy.with(|rule, now| rule.look(now, leader, leads));
+            match candidate {
+                Candidate::Waits(until) => return self.candidacy.instant(until),
+                Candidate::Stands => {
+                    // A Raft that has stopped says so in the metrics, too.
+                    let _ = self.raft.trigger().elect().await;
+                }
+            }
+        }
+    }
+
+    fn listen(&self, leads: Option<Term>, age: Option<Duration>) -> Instant {
         let was_silent = self.voice.is_silent();
         let look_again = self.voice.look(leads, age);
         let silent = self.voice.is_silent();

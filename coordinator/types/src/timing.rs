@@ -9,7 +9,7 @@ use core::{fmt, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Mutation, NodeId, Role};
+use crate::Mutation;
 
 /// The ratio of the fastest to the slowest clock that is allowed: clocks run within ± 1 %, so
 /// 1.01 / 0.99.
@@ -80,9 +80,9 @@ pub struct Timing {
     pub profile: Profile,
     /// Raft heartbeat interval, and the time-out of a Raft RPC.
     pub raft_heartbeat_ms: u64,
-    /// Smallest election value of a node (that of rank 0).
+    /// For how long the voter that stands first waits for a leader's word.
     pub election_min_ms: u64,
-    /// Largest election value of a node (that of the last rank).
+    /// The same of the voter that stands last.
     pub election_max_ms: u64,
     /// How often an agent beats.
     pub agent_heartbeat_ms: u64,
@@ -219,27 +219,11 @@ impl Timing {
         self.raft_heartbeat_ms
     }
 
-    /// The election value of `node` among all `nodes`: those with a vote are ranked, witnesses last,
-    /// otherwise by name, and get values spread evenly, so that no two of them draw the same one
-    /// (openraft draws once per process). A learner never stands for election; it gets the last
-    /// value.
+    /// For so long after its leader's last word a voter votes for nobody: a heartbeat less than the
+    /// least election value, since the word reaches one voter later than another.
     #[must_use]
-    pub fn election_value_ms<'a>(
-        &self,
-        node: &NodeId,
-        nodes: impl IntoIterator<Item = (&'a NodeId, Role)>,
-    ) -> u64 {
-        let voters = nodes.into_iter().filter(|(_, role)| role.votes());
-        let mut ranked: Vec<_> = voters.map(|(name, role)| (role == Role::Witness, name)).collect();
-        ranked.sort_unstable();
-        let rank = ranked.iter().position(|(_, name)| *name == node).unwrap_or(ranked.len());
-        self.election_value_of_rank_ms(rank, ranked.len())
-    }
-
-    fn election_value_of_rank_ms(&self, rank: usize, voters: usize) -> u64 {
-        let steps = u64::try_from(voters.saturating_sub(1)).unwrap_or(u64::MAX).max(1);
-        let rank = u64::try_from(rank).unwrap_or(u64::MAX).min(steps);
-        self.election_min_ms + (self.election_max_ms - self.election_min_ms) * rank / steps
+    pub fn vote_guard_ms(&self) -> u64 {
+        self.election_min_ms.saturating_sub(self.raft_heartbeat_ms)
     }
 
     /// `lease_ttl` as a duration.
@@ -305,33 +289,5 @@ mod tests {
     fn the_lease_wait_of_the_fast_profile_is_5_6_seconds() {
         let wait = lease_wait(Timing::of(Profile::Fast).lease_ttl());
         assert_eq!(wait.as_millis(), 5_611);
-    }
-
-    fn election_values(nodes: &[(&str, Role)]) -> Vec<u64> {
-        let named = |name: &str| NodeId::new(name).expect("a valid name");
-        let nodes: Vec<_> = nodes.iter().map(|(name, role)| (named(name), *role)).collect();
-        let all = || nodes.iter().map(|(name, role)| (name, *role));
-        let fast = Timing::of(Profile::Fast);
-        all().map(|(name, _)| fast.election_value_ms(name, all())).collect()
-    }
-
-    #[test]
-    fn election_values_are_spread_by_rank() {
-        let three = [("a", Role::Member), ("b", Role::Member), ("c", Role::Member)];
-        assert_eq!(election_values(&three), [300, 375, 450]);
-        assert_eq!(election_values(&three[..1]), [300]);
-    }
-
-    #[test]
-    fn a_witness_stands_for_election_last_and_a_learner_never() {
-        let four =
-            [("a", Role::Witness), ("b", Role::Member), ("c", Role::Member), ("d", Role::Learner)];
-        assert_eq!(election_values(&four), [450, 300, 375, 450]);
-    }
-
-    #[test]
-    fn election_values_do_not_depend_on_the_order_of_the_list() {
-        let backwards = [("c", Role::Member), ("b", Role::Witness), ("a", Role::Member)];
-        assert_eq!(election_values(&backwards), [375, 450, 300]);
     }
 }

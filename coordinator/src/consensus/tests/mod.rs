@@ -18,7 +18,9 @@ use tonic::transport::{Server, server::TcpIncoming};
 use vipfence_coordinator_core::{Body, COMMAND_FORMAT, Command};
 use vipfence_types::{ClusterName, NodeId, Profile, Role, Timing};
 
-use super::{Committed, Consensus, ConsensusConfig, Peer, SnapshotLimits, StartError, quiet::now};
+use super::{
+    Committed, Consensus, ConsensusConfig, Peer, SnapshotLimits, StartError, clocked::now,
+};
 
 /// Longer than anything that works takes, on a machine that is busy with other tests.
 const LONG: Duration = Duration::from_secs(30);

@@ -165,10 +165,11 @@ fn a_slow_holder_and_a_fast_leader(seed: Seed) -> World {
 
 /// V1b: no quorum round ends for a while, and then all heartbeats are answered at once.
 fn answers_after_hanging_rounds(seed: Seed) -> World {
+    // Nobody stands for election meanwhile.
     let timing = Timing {
         raft_heartbeat_ms: 100,
-        election_min_ms: 2_000,
-        election_max_ms: 3_000,
+        election_min_ms: 3_200,
+        election_max_ms: 3_600,
         ..hasty_with_lease(20_000)
     };
     let mut stage = Set::three(timing).play(seed);

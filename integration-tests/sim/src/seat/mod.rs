@@ -1,8 +1,8 @@
 //! A seat in the Raft group: the real openraft, on simulated time, disk and network.
 //!
 //! What surrounds openraft here says what the consensus shell of the product says (`propose`,
-//! `confirm_leadership`, the silence of a leader without a quorum, no vote of a voter without a
-//! log, no term led by two processes); the rules themselves are the shell's own, from
+//! `confirm_leadership`, when a node stands for election, the silence of a leader without a quorum,
+//! no vote of a voter without a log, no term led by two processes); the rules themselves are the shell's own, from
 //! `vipfence_coordinator_core`. The shell as a whole runs in other tests (`agent/src/stress`).
 
 mod disk;
@@ -26,8 +26,8 @@ use openraft::{
 };
 use tokio::sync::watch;
 use vipfence_coordinator_core::{
-    Applied, Command, Confirmed, ProposalId, ProposeFault, Registry, RoundId, Voice,
-    newborn_refuses,
+    Applied, Candidacy, Candidate, Command, Confirmed, ProposalId, ProposeFault, Registry, RoundId,
+    Voice, newborn_refuses,
 };
 use vipfence_types::{Mutation, NodeId, Role, Term, Timing};
 
@@ -102,10 +102,6 @@ impl Roster {
         &self.0[&id].0
     }
 
-    fn election_value_ms(&self, node: &NodeId, timing: &Timing) -> u64 {
-        timing.election_value_ms(node, self.0.values().map(|(name, role)| (name, *role)))
-    }
-
     fn membership(&self) -> Membership {
         let voters = self.0.iter().filter(|(_, (_, role))| role.votes());
         let nodes = self.0.iter().map(|(id, (name, _))| (*id, BasicNode::new(name.as_str())));
@@ -135,6 +131,11 @@ pub(crate) struct Seat {
     silent: Arc<AtomicBool>,
     voice: Voice,
     vote_refused: Arc<AtomicBool>,
+    /// None before the first run, which says what time it is.
+    candidacy: Option<Candidacy>,
+    leader_heard: Arc<AtomicBool>,
+    outdone: Arc<AtomicBool>,
+    stands_at: Option<Duration>,
     look_again: Option<Duration>,
     raft: Arc<Mutex<Option<Raft>>>,
     metrics: Option<watch::Receiver<Metrics>>,
@@ -172,6 +173,10 @@ impl Seat {
             silent: Arc::default(),
             voice: Voice::new(&timing),
             vote_refused: Arc::default(),
+            candidacy: None,
+            leader_heard: Arc::default(),
+            outdone: Arc::default(),
+            stands_at: None,
             look_again: None,
             raft: Arc::default(),
             metrics: None,
@@ -179,17 +184,18 @@ impl Seat {
             publish_applied,
             leadership: Leadership::default(),
         };
-        seat.start(node, disk);
+        seat.start(disk);
         seat
     }
 
-    fn start(&mut self, node: &NodeId, disk: &SharedDisk) {
-        let config = self.config(node);
+    fn start(&mut self, disk: &SharedDisk) {
+        let config = self.config();
         let network = Network {
             me: self.me,
             outbox: self.outbox.clone(),
             calls: self.calls.clone(),
             silent: Arc::clone(&self.silent),
+            outdone: Arc::clone(&self.outdone),
             pause: Duration::from_millis(self.timing.rpc_timeout_ms().min(150)),
         };
         let (me, disk, slot) = (self.me, Arc::clone(disk), Arc::clone(&self.raft));
@@ -205,13 +211,14 @@ impl Seat {
     }
 
     /// The settings of the consensus shell, but for the size of the log.
-    fn config(&self, node: &NodeId) -> Arc<Config> {
-        let election = self.roster.election_value_ms(node, &self.timing);
+    fn config(&self) -> Arc<Config> {
+        let vote_guard = self.timing.vote_guard_ms();
         let config = Config {
             cluster_name: "world".to_owned(),
             heartbeat_interval: self.timing.raft_heartbeat_ms,
-            election_timeout_min: election,
-            election_timeout_max: election + 1,
+            enable_elect: false,
+            election_timeout_min: vote_guard - 1,
+            election_timeout_max: vote_guard,
             install_snapshot_timeout: 5_000,
             max_payload_entries: 256,
             replication_lag_threshold: ENTRIES_BETWEEN_SNAPSHOTS + ENTRIES_KEPT,
@@ -238,6 +245,7 @@ impl Seat {
                 self.metrics = self.raft().map(|raft| raft.metrics());
             }
             self.listen(now);
+            let stood = self.stand(now);
             let outgoing = self.outbox.take();
             let newest = outgoing.iter().rev().find_map(|one| match one {
                 Outgoing::Applied { index, .. } => Some(*index),
@@ -247,7 +255,7 @@ impl Seat {
                 // Rounds wait for it.
                 self.publish_applied.send_replace(index);
             }
-            let more = newest.is_some();
+            let more = newest.is_some() || stood;
             all.extend(outgoing);
             if !more {
                 return all;
@@ -257,7 +265,8 @@ impl Seat {
 
     /// When [`Self::run`] wants to be called again, by the machine's monotonic clock.
     pub(crate) fn next_timer(&self) -> Option<Duration> {
-        [self.executor.next_timer(), self.look_again].into_iter().flatten().min()
+        let timers = [self.executor.next_timer(), self.look_again, self.stands_at];
+        timers.into_iter().flatten().min()
     }
 
     /// What openraft's metrics say, and the rule of the silent leader.
@@ -281,6 +290,36 @@ impl Seat {
         drop(seen);
         self.look_again = Some(self.voice.look(now, leads, age));
         self.tell_silence();
+    }
+
+    /// Has this node stand for election if it is time; whether it did.
+    fn stand(&mut self, now: Duration) -> bool {
+        let Some(raft) = self.raft().filter(|_| self.metrics.is_some()) else { return false };
+        let (me, timing, roster) = (self.roster.name(self.me), &self.timing, &self.roster);
+        let candidacy = self.candidacy.get_or_insert_with(|| {
+            let nodes = roster.0.values().map(|(name, role)| (name, *role));
+            Candidacy::new(timing, me, nodes, now)
+        });
+        if self.leader_heard.swap(false, Ordering::Relaxed) {
+            candidacy.heard(now);
+        }
+        if self.outdone.swap(false, Ordering::Relaxed) {
+            candidacy.outdone();
+        }
+        let leads = self.leadership.leading.then_some(self.leadership.term);
+        match candidacy.look(now, self.leadership.leader.as_ref(), leads) {
+            Candidate::Waits(until) => {
+                self.stands_at = Some(until);
+                false
+            }
+            Candidate::Stands => {
+                self.executor.spawn(async move {
+                    // A Raft that has stopped says so in the metrics, too.
+                    let _ = raft.trigger().elect().await;
+                });
+                true
+            }
+        }
     }
 
     fn tell_silence(&self) {
@@ -319,6 +358,7 @@ impl Seat {
         request: RaftRequest,
     ) {
         let Some(raft) = self.raft() else { return };
+        self.note_leader(&request);
         let outbox = self.outbox.clone();
         let reply = move |answer| {
             outbox.push(Outgoing::Answer { to: from, incarnation, call, answer });
@@ -337,14 +377,29 @@ impl Seat {
                     return reply(RaftAnswer::Vote(Ok(refused)));
                 }
                 let refused = Arc::clone(&self.vote_refused);
+                let heard = Arc::clone(&self.leader_heard);
                 self.executor.spawn(async move {
                     let answer = raft.vote(*request).await;
-                    if answer.as_ref().is_ok_and(|answer| !answer.vote_granted) {
-                        refused.store(true, Ordering::Relaxed);
+                    match &answer {
+                        Ok(answer) if answer.vote_granted => heard.store(true, Ordering::Relaxed),
+                        Ok(_) => refused.store(true, Ordering::Relaxed),
+                        Err(_) => {}
                     }
                     reply(RaftAnswer::Vote(answer));
                 });
             }
+        }
+    }
+
+    /// A leader spoke. One of an earlier term than this node knows of is none any more.
+    fn note_leader(&self, request: &RaftRequest) {
+        let vote = match request {
+            RaftRequest::Append(request) => request.vote,
+            RaftRequest::Snapshot(request) => request.vote,
+            RaftRequest::Vote(_) => return,
+        };
+        if self.metrics.as_ref().is_none_or(|metrics| vote >= metrics.borrow().vote) {
+            self.leader_heard.store(true, Ordering::Relaxed);
         }
     }
 

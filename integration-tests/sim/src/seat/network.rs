@@ -83,6 +83,8 @@ pub(super) struct Network {
     pub(super) outbox: Outbox,
     pub(super) calls: Calls,
     pub(super) silent: Arc<AtomicBool>,
+    /// Set when a voter that refused this candidate has a longer log.
+    pub(super) outdone: Arc<AtomicBool>,
     pub(super) pause: Duration,
 }
 
@@ -187,12 +189,17 @@ impl RaftNetwork<TypeConfig> for Link {
         request: VoteRequest<RaftId>,
         option: RPCOption,
     ) -> Result<VoteResponse<RaftId>, Failed<RaftError<RaftId>>> {
+        let log = request.last_log_id;
         let request = RaftRequest::Vote(Box::new(request));
-        self.call(RPCTypes::Vote, request, &option, |answer| match answer {
+        let answer = self.call(RPCTypes::Vote, request, &option, |answer| match answer {
             RaftAnswer::Vote(answer) => Some(answer),
             RaftAnswer::Append(_) | RaftAnswer::Snapshot(_) => None,
-        })
-        .await
+        });
+        let answer = answer.await?;
+        if !answer.vote_granted && answer.last_log_id > log {
+            self.network.outdone.store(true, Ordering::Relaxed);
+        }
+        Ok(answer)
     }
 
     fn backoff(&self) -> Backoff {

@@ -297,7 +297,7 @@ impl AsyncRuntime for SimRuntime {
         false
     }
 
-    /// openraft draws its election value from a range of one.
+    /// openraft draws a value for elections that is not used.
     fn thread_rng() -> ChaCha8Rng {
         ChaCha8Rng::seed_from_u64(0)
     }

@@ -218,7 +218,7 @@ fn v06(world: &mut World) -> Story {
     a_holds(world, W)?;
     moves(world, B, secs(20))?;
     moves(world, A, secs(20))?;
-    world.run(secs(3));
+    world.run(secs(2));
     writes_hang(world, "b-nic");
     world.ask_move("demo", B);
     until(world, secs(20), "the attach to b hangs", |world| {
