@@ -1,4 +1,4 @@
-//! Three agents on the fabric, each with a service behind its VIPs.
+//! A few agents on the fabric, each with a service behind its VIPs.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -11,45 +11,14 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 use vipfence_proto::v1::{Consistency, GetStatusResponse, NodeRole, NodeState, Phase, Vip};
 
+use super::options::{ClusterOptions, VIP, is_witness};
 use super::{AddressObserver, Fabric, Fault, History, KeptConnection, LoadBalancer, Pinger, VIPS};
-use crate::{Api, Binaries, Cli, CliAnswer, GROUP, Process, wait_until};
+use crate::{Api, Binaries, Cli, CliAnswer, Process, wait_until};
 
-const VIP: &str = "demo";
 /// Generous: debug builds on a busy machine.
 const SETTLED_WITHIN: Duration = Duration::from_secs(40);
 /// A seal is two requests, begun right after the VIP is held.
 const QUIET_FOR: Duration = Duration::from_secs(1);
-
-/// How to start it.
-#[derive(Clone, Debug)]
-pub struct ClusterOptions {
-    /// The nodes; one that begins with `w` is a witness.
-    pub nodes: &'static [&'static str],
-    /// How long an operation of Azure takes.
-    pub operation: Duration,
-    /// The timers.
-    pub profile: &'static str,
-    /// The VIP is behind a load balancer with a health probe of this port.
-    pub probe_port: Option<u16>,
-    /// The holder looks after the service behind the VIP: twice a second, three failures count.
-    pub checked: bool,
-    /// What the nodes' files say of VIPs.
-    pub vips: &'static str,
-}
-
-impl Default for ClusterOptions {
-    fn default() -> Self {
-        let operation = Duration::from_secs(2);
-        Self {
-            nodes: &["n1", "n2", "n3"],
-            operation,
-            profile: "fast",
-            probe_port: None,
-            checked: false,
-            vips: "",
-        }
-    }
-}
 
 /// The processes of one node.
 #[derive(Debug)]
@@ -85,7 +54,7 @@ impl FabricCluster {
         let cluster =
             Self { fabric, machines: Mutex::default(), observer, _balancer: balancer, folder };
         for node in options.nodes {
-            let text = cluster.config(node, options) + options.vips;
+            let text = options.node_file(&cluster.fabric, node);
             std::fs::write(cluster.folder.path().join(format!("{node}.toml")), text)
                 .expect("a file");
             let agent = cluster.agent(node);
@@ -115,40 +84,6 @@ impl FabricCluster {
     #[must_use]
     pub fn vip_address(&self) -> Ipv4Addr {
         VIPS[0]
-    }
-
-    fn config(&self, name: &str, options: &ClusterOptions) -> String {
-        let profile = options.profile;
-        let address = self.fabric.address(name);
-        let mut text = format!(
-            "cluster = \"fabric\"\nprofile = \"{profile}\"\n\n[node]\nname = \"{name}\"\n\
-             data_dir = \"{name}\"\n\n[listen]\ngrpc = \"{address}:7600\"\n\
-             http = \"{address}:7601\"\ninsecure = true\n\n"
-        );
-        for peer in self.fabric.names() {
-            let role = if peer.starts_with('w') { "witness" } else { "member" };
-            let at = self.fabric.address(&peer);
-            let _ = writeln!(
-                text,
-                "[[peers]]\nname = \"{peer}\"\naddress = \"{at}:7600\"\nrole = \"{role}\"\n"
-            );
-        }
-        if !name.starts_with('w') {
-            let id = format!("{GROUP}/providers/Microsoft.Network/networkInterfaces/{name}-nic");
-            let _ = writeln!(text, "[[nics]]\nid = \"{id}\"\ninterface = \"eth0\"\n");
-        }
-        // No word about the metadata service: it is where it always is.
-        let _ = writeln!(text, "[azure]\narm = \"http://{}\"\n", super::ARM);
-        text.push_str("[os]\ndriver = \"linux\"\n");
-        if options.checked {
-            let _ = write!(
-                text,
-                "\n[[vips.{VIP}.checks]]\nname = \"echo\"\ntcp = \"{}:7\"\non = \"holder\"\n\
-                 interval = \"500ms\"\ntimeout = \"300ms\"\nrise = 1\nfall = 3\n",
-                VIPS[0]
-            );
-        }
-        text
     }
 
     fn agent(&self, node: &str) -> Process {
@@ -288,7 +223,7 @@ impl FabricCluster {
     pub fn another(&self, not: &[&str]) -> String {
         let names = self.fabric.names();
         let mut others =
-            names.into_iter().filter(|name| !name.starts_with('w') && !not.contains(&&**name));
+            names.into_iter().filter(|name| !is_witness(name) && !not.contains(&&**name));
         others.next().expect("another node")
     }
 
@@ -325,6 +260,32 @@ impl FabricCluster {
             self.settled();
         }
         leader
+    }
+
+    /// Sees to it that this node leads, whatever its rank: whoever else could take over stands still
+    /// for that moment, which is shorter than the silence after which a holder is replaced.
+    ///
+    /// # Panics
+    /// If it does not come to lead.
+    pub fn lead(&self, node: &str) {
+        let leader = self.settled().leader;
+        if leader == node {
+            return;
+        }
+        let mut others = self.fabric.names();
+        others.retain(|other| *other != leader && other != node);
+        for other in &others {
+            let _ = self.freeze_agent(other);
+        }
+        let _ = self.api(&leader).step_down();
+        wait_until("the next one leads", SETTLED_WITHIN, || match self.leader() {
+            leads if leads == node => Ok(()),
+            other => Err(other),
+        });
+        for other in &others {
+            self.thaw(other);
+        }
+        assert_eq!(self.settled().leader, node);
     }
 
     /// `kill -9` of a node's agent. Returns the moment before.

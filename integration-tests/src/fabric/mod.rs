@@ -4,7 +4,7 @@
 //! * [`in_enclosure`] gives a test namespaces of its own, without root.
 //! * [`Fabric`] is the network with its simulated Azure: packets go where azure-sim says that an
 //!   address is attached, [`Fault`]s cut links, and 169.254.169.254 is the metadata service.
-//! * [`FabricCluster`] is three agents on it. Everything runs on one machine and one clock.
+//! * [`FabricCluster`] is a few agents on it. Everything runs on one machine and one clock.
 //! * [`Blow`] and the functions beside it hit a cluster and tell what its clients saw; [`stir`] does
 //!   so at random.
 //! * [`Pinger`], [`KeptConnection`] and [`ReadingConnection`] are clients of the VIP; [`AddressObserver`] proves I1.
@@ -22,6 +22,7 @@ mod follower;
 mod namespace;
 mod network;
 mod observer;
+mod options;
 mod prober;
 mod scenes;
 mod shell;
@@ -37,7 +38,7 @@ use serde_json::Value;
 
 pub use balancer::{LoadBalancer, ProbeWatch};
 pub use chaos::{Turmoil, stir};
-pub use cluster::{ClusterOptions, FabricCluster};
+pub use cluster::FabricCluster;
 pub use connection::{Kept, KeptConnection, ReadingConnection};
 pub use enclosure::{enclose_this_program, in_enclosure, is_enclosed};
 pub use faults::Fault;
@@ -45,6 +46,7 @@ pub use follower::Rerouted;
 pub use namespace::Namespace;
 pub use network::VIPS;
 pub use observer::{AddressObserver, History, Seen};
+pub use options::ClusterOptions;
 pub use prober::{Outage, Ping, Pinger, Pings};
 pub use scenes::{Blow, Outcome, failover, leader_dies, partition, planned_move};
 

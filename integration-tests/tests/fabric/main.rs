@@ -22,6 +22,7 @@ mod itself;
 mod leftovers;
 mod links;
 mod moves;
+mod witness;
 
 use std::time::Duration;
 
