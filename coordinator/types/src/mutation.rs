@@ -95,6 +95,9 @@ mutations! {
     AddedBeforePreAcquire, "Tasks", "an address is added before its pre_acquire has ended";
     ConfirmedWhileUnitsRun, "Tasks", "neither a drop nor a confirmation waits until the units were stopped";
     UnitsLeftRunning, "Tasks", "an agent that starts does not stop the units of an earlier one";
+    AnsweredWithoutEnd, "I1", "what lets a load balancer's probe in does not end with the lease";
+    AnsweredTooLate, "I1", "a probe is answered for a lifetime that was computed long before";
+    AnsweredAfterDrop, "I1", "a node that has let go of an address goes on answering the probe";
 }
 
 impl Mutation {

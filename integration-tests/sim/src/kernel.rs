@@ -10,6 +10,7 @@ use vipfence_agent_core::Found;
 
 use crate::{
     chance::Chance,
+    gate::Gate,
     time::{ms, us},
 };
 
@@ -29,6 +30,8 @@ struct Entry {
 #[derive(Clone, Debug, Default)]
 pub struct Kernel {
     addresses: BTreeMap<IpAddr, Entry>,
+    /// What is before the ports of probes.
+    pub(crate) gate: Gate,
     /// Every address goes as late as one may.
     pub(crate) always_late: bool,
 }
@@ -102,6 +105,7 @@ impl Kernel {
     /// The machine boots: nothing is left.
     pub fn clear(&mut self) {
         self.addresses.clear();
+        self.gate = Gate::default();
     }
 }
 

@@ -22,8 +22,10 @@
 )]
 
 pub mod azure;
+mod balancer;
 pub mod chance;
 pub mod cli;
+mod gate;
 mod judge;
 mod kernel;
 mod machine;
@@ -41,6 +43,7 @@ pub mod time;
 mod timeline;
 mod world;
 
+pub use balancer::Frontend;
 pub use judge::{Happening, Judge, Who};
 pub use kernel::Kernel;
 pub use net::Spot;

@@ -51,6 +51,8 @@ pub(crate) struct Machine {
     /// Addresses that were there when a pause ended, with lifetimes that stood still meanwhile: the
     /// exception of I1 (ADR 6). Each goes when it is dropped, runs out or is set anew.
     pub(crate) excused: BTreeSet<IpAddr>,
+    /// Probes that were answered then, likewise.
+    pub(crate) excused_ports: BTreeSet<u16>,
     /// What has to happen before they count all the same, and to which process.
     pub(crate) excuse_ends: ExcuseEnds,
     pub(crate) excused_process: Option<u64>,
@@ -146,6 +148,13 @@ impl Node for Machine {
             && self.kernel.has(address)
             && !self.is_preserved(address)
             && !self.is_left_behind(address)
+    }
+
+    fn answers_probe(&self, now: At, port: u16) -> bool {
+        let preserved = self.excuse_ends != ExcuseEnds::Never && self.excused_ports.contains(&port);
+        let stands_still = self.paused.is_some() || self.off;
+        let mono = self.clocks.mono(now);
+        !preserved && !stands_still && self.kernel.gate.answers(mono, port).is_some()
     }
 
     fn entitled(&self, now: At) -> Vec<HeldVip> {

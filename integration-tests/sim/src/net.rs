@@ -26,6 +26,8 @@ pub enum Spot {
     Imds(usize),
     /// Whoever steers the cluster.
     Operator,
+    /// Azure's load balancers.
+    Balancer,
 }
 
 /// What is carried.
@@ -42,6 +44,8 @@ pub(crate) enum Message {
     ImdsAnswer { token: Result<(String, u64), String> },
     Ask { op: usize, attempt: u32, ask: Box<Ask> },
     AskAnswer { op: usize, attempt: u32, answer: Box<Result<Reply, AskError>> },
+    Probe { front: usize, round: u64 },
+    ProbeAnswer { front: usize, round: u64, answered: bool },
 }
 
 /// A message on its way.

@@ -204,6 +204,11 @@ impl Process {
         told && !self.has_os_calls() && !self.holder.is_dropping()
     }
 
+    /// Whether the addresses of an add are there, and its probe is next.
+    pub(crate) fn is_about_to_answer(&self) -> bool {
+        matches!(self.os.front(), Some(OsCall::Answer(..)))
+    }
+
     pub(crate) fn has_os_calls(&self) -> bool {
         !self.os.is_empty()
     }
@@ -306,7 +311,12 @@ impl Process {
                 self.asks.insert(id, (op, attempt));
                 self.drive(core::Input::Asked { id, ask: *ask }, host, out);
             }
-            Message::Arm { .. } | Message::Imds | Message::AskAnswer { .. } => {}
+            // The kernel's affair, or not for nodes.
+            Message::Arm { .. }
+            | Message::Imds
+            | Message::AskAnswer { .. }
+            | Message::Probe { .. }
+            | Message::ProbeAnswer { .. } => {}
         }
     }
 

@@ -183,6 +183,6 @@ impl World {
             return Some("an operator's call goes on".to_owned());
         }
         let truth = Truth { now: self.now, machines: &self.machines, azure: &self.azure.world };
-        unconverged(&truth, &self.oracle.log)
+        unconverged(&truth, &self.oracle.log).or_else(|| self.astray())
     }
 }

@@ -3,6 +3,7 @@
 //! as it was.
 
 mod around;
+mod front;
 
 use std::{
     collections::BTreeMap,
@@ -17,6 +18,7 @@ use vipfence_coordinator_core::{Ask, Expect, Intent, Request};
 use vipfence_types::{Candidate, NodeId, Profile, Release, RequestId, Timing, VipName, VipSpec};
 
 use around::Around;
+use front::Front;
 
 use crate::{
     chance::Chance,
@@ -109,6 +111,10 @@ impl Schedule {
         around.policies(&mut vips);
         let nodes: Vec<NodeId> = plan.nodes.iter().map(|(name, _)| node_id(name)).collect();
         strikes.extend(around.strikes(&nodes, &draw.vips, until));
+        let mut front = Front::of(seed, &draw.vips);
+        plan.frontends = front.frontends();
+        front.define(&mut vips, &mut strikes);
+        strikes.extend(front.strikes(nodes.len(), until));
         // What is begun last may be over first: by when they begin.
         strikes.sort_by_key(|strike| strike.deeds.first().map(|(at, _)| *at));
         Self { plan, vips, strikes, until }

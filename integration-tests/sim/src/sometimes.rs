@@ -53,6 +53,9 @@ pub const MUST_HAPPEN: &[&str] = &[
     "a VIP goes back by itself",
     "automatic moves are paused",
     "a failover waits for somebody's word",
+    "a load balancer takes a node out",
+    "a kernel refuses a probe before a process that is stopped",
+    "a probe's answer arrives when its node answers no more",
 ];
 
 impl Sometimes {

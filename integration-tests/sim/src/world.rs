@@ -6,9 +6,10 @@
 //!
 //! Here is the queue and the turn of each event. What may happen stands in the modules: what a world
 //! is made of in `plan`, faults in `deed`, messages in `post` and the rules for them in `rule`,
-//! processes in `life`, the operator's calls in `operator`, what scripted scenarios use in `script`
+//! load balancers in `balancer`, processes in `life`, the operator's calls in `operator`, what scripted scenarios use in `script`
 //! and `coming`.
 
+mod balancer;
 mod coming;
 mod deed;
 mod life;
@@ -25,6 +26,7 @@ use vipfence_types::{ClusterName, NicRecord, NodeId, Role};
 
 use crate::{
     azure::Azure,
+    balancer::{Balancer, INTERVAL},
     chance::Chance,
     machine::Machine,
     net::{Net, Packet},
@@ -33,7 +35,7 @@ use crate::{
     process::Local,
     seat::Roster,
     sometimes::Sometimes,
-    time::{At, ms},
+    time::{At, ms, secs},
     timeline::Timeline,
 };
 
@@ -67,6 +69,10 @@ enum Event {
         op: usize,
         attempt: u32,
     },
+    /// A load balancer probes.
+    Probes {
+        front: usize,
+    },
     /// A fault begins or ends, or a script goes on.
     Deed(Deed),
 }
@@ -85,6 +91,7 @@ pub struct World {
     net: Net,
     pub(crate) azure: Azure,
     azure_due: Option<(At, u64)>,
+    pub(crate) balancers: Vec<Balancer>,
     kernel_due: Vec<Option<(At, u64)>>,
     pub(crate) operator: Operator,
     pub(crate) oracle: Oracle,
@@ -147,6 +154,7 @@ impl World {
             net: Net::new(Chance::of(seed, stream::NET)),
             azure,
             azure_due: None,
+            balancers: plan::balancers(plan),
             operator: Operator::default(),
             sometimes: Sometimes::default(),
             timeline: Timeline::default(),
@@ -162,6 +170,10 @@ impl World {
         for index in 0..world.machines.len() {
             let at = world.chance.within(0, ms(300));
             world.at(at, Deed::Start(index));
+        }
+        for front in 0..world.balancers.len() {
+            let at = world.chance.within(secs(1), secs(1) + INTERVAL);
+            world.push(at, Event::Probes { front });
         }
         world
     }
@@ -287,6 +299,10 @@ impl World {
             Event::Operator { op, attempt } => {
                 self.count(5, attempt.into());
                 self.operator_due(op, attempt);
+            }
+            Event::Probes { front } => {
+                self.count(7, front as u64);
+                self.probe(front);
             }
             Event::Deed(deed) => {
                 self.count(6, 0);

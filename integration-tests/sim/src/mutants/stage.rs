@@ -5,10 +5,13 @@ use std::net::{IpAddr, Ipv4Addr};
 use azure_sim::{AdminCommand, Fault, FaultEffect, Settings};
 use vipfence_agent_core::Duties;
 use vipfence_coordinator_core::{Ask, AzureTrack, Expect, GrantTrack, Intent, VipRecord};
-use vipfence_types::{Candidate, Epoch, Profile, Release, Role, Timing, VipName, VipSpec};
+use vipfence_types::{
+    Candidate, Epoch, Mode, Probe, ProbeProtocol, Profile, Release, Role, Timing, VipName, VipSpec,
+};
 
 use super::Seed;
 use crate::{
+    balancer::Frontend,
     machine::Waits,
     net::Spot,
     oracle::Violation,
@@ -46,6 +49,7 @@ pub(super) struct Stage {
     /// The members that are neither.
     pub(super) others: Vec<usize>,
     release: Release,
+    probe: Option<Probe>,
 }
 
 /// What a stage is made of.
@@ -55,6 +59,7 @@ pub(super) struct Set {
     release: Release,
     holder: Holder,
     only_holder: bool,
+    probe: Option<Probe>,
 }
 
 impl Set {
@@ -77,7 +82,8 @@ impl Set {
 
     fn of(mut plan: Plan) -> Self {
         plan.azure = Settings { retry_after_s: None, operation_ms: 300, ..Settings::default() };
-        Self { plan, release: Release::Late, holder: Holder::Other, only_holder: false }
+        let (release, holder) = (Release::Late, Holder::Other);
+        Self { plan, release, holder, only_holder: false, probe: None }
     }
 
     /// The old holder lets go first.
@@ -107,6 +113,14 @@ impl Set {
         self.plan.azure.put_honours_if_match = false;
         self.plan.azure.patch_honours_if_match = false;
         self.plan.trust_if_match = false;
+        self
+    }
+
+    /// The VIP is behind a load balancer.
+    pub(super) fn probed(mut self, protocol: ProbeProtocol) -> Self {
+        let (port, reply) = (63_001, String::new());
+        self.plan.frontends = vec![Frontend { address: ADDRESS, port }];
+        self.probe = Some(Probe { port, protocol, reply });
         self
     }
 
@@ -147,7 +161,8 @@ impl Set {
             // A learner is the last.
             Holder::Other => others.pop().unwrap_or(0),
         };
-        let mut stage = Stage { world, leader, holder, others, release: self.release };
+        let (release, probe) = (self.release, self.probe.clone());
+        let mut stage = Stage { world, leader, holder, others, release, probe };
         stage.create("v1", holder, self.only_holder);
         stage.until(20, |stage| stage.is_held());
         stage
@@ -160,6 +175,9 @@ impl Stage {
         let to = self.world.machines[to].name.clone();
         let mut spec = VipSpec { release: self.release, ..VipSpec::host(ADDRESS) };
         spec.release_timeout_ms = 1_000;
+        if let Some(probe) = &self.probe {
+            (spec.mode, spec.probe) = (Mode::LoadBalancer, Some(probe.clone()));
+        }
         if only {
             spec.candidates.insert(to.clone(), Candidate::default());
         }
@@ -221,6 +239,12 @@ impl Stage {
         let machine = &self.world.machines[node];
         let mono = machine.clocks.mono(self.world.now());
         machine.kernel.next().map_or(0, |goes| goes.saturating_sub(mono))
+    }
+
+    /// Whether a node has added the address, and is about to answer the probe.
+    pub(super) fn is_about_to_answer(&self, node: usize) -> bool {
+        let process = self.world.machines[node].process.as_ref();
+        process.is_some_and(crate::process::Process::is_about_to_answer)
     }
 
     pub(super) fn has_round_under_way(&self, node: usize) -> bool {

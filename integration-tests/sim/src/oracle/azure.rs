@@ -9,7 +9,7 @@ use std::{
 use azure_sim::{AdminCommand, JournalEvent};
 use serde_json::Value;
 use vipfence_coordinator_core::{AzureTrack, Body, Cause, GrantTrack, Method, Step};
-use vipfence_types::{NicId, Revision, VipName};
+use vipfence_types::{Mode, NicId, Revision, VipName};
 
 use super::{
     Truth, Verdict,
@@ -229,6 +229,11 @@ impl Azure {
         handed: &HandedOver,
     ) -> Verdict {
         let request = &handed.request;
+        let mut records = handed.state.vips.values();
+        if records.len() > 0 && records.all(|one| one.spec.mode == Mode::LoadBalancer) {
+            let what = "a NIC is written, and no VIP has anything on one".to_owned();
+            return violated("I3", what);
+        }
         let name = request_id(process, request.id);
         let seals = request.method == Method::Patch;
         let written = Written { at: truth.now, process, seals, answered: false };
@@ -253,6 +258,11 @@ impl Azure {
                 let (puts, has) = (goal.contains(&entry.address), now.contains(&entry.address));
                 if puts == has {
                     continue;
+                }
+                if record.spec.mode == Mode::LoadBalancer {
+                    let (vip, nic) = (&record.name, nic.name());
+                    let what = format!("{nic} is written for {vip}, behind a load balancer");
+                    return violated("I3", what);
                 }
                 if !record.exposed.contains(&nic) {
                     let (vip, nic) = (&record.name, nic.name());

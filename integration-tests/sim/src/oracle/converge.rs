@@ -3,9 +3,14 @@
 use std::net::IpAddr;
 
 use vipfence_coordinator_core::{AzureTrack, Intent, VipRecord};
-use vipfence_types::NicId;
+use vipfence_types::{Mode, NicId};
 
-use super::{Truth, azure::addresses_of, holders::holders, log::Log};
+use super::{
+    Truth,
+    azure::addresses_of,
+    holders::{answering, holders},
+    log::Log,
+};
 
 /// I6: "When faults stop and a healthy candidate and a quorum exist, every enabled VIP ends held by
 /// a candidate, attached to its NIC and added on its OS, with no third place having it." Says what is
@@ -50,19 +55,30 @@ fn held(truth: &Truth<'_>, record: &VipRecord) -> Option<String> {
         if routed.as_ref() != Some(&place.nic) {
             return Some(format!("is sent by Azure to {routed:?}"));
         }
-        let on = holders(truth, place.address);
-        if on != [holder.as_str()] {
-            return Some(format!("is held by {holder} and is on {on:?}"));
-        }
         let others = nics_with(truth, place.address);
         if others.len() != 1 {
             return Some(format!("stands on {others:?}"));
         }
     }
+    for entry in &record.spec.addresses {
+        let on = holders(truth, entry.address);
+        if on != [holder.as_str()] {
+            return Some(format!("is held by {holder} and is on {on:?}"));
+        }
+    }
+    let answer = answering(truth, record);
+    let wanted = usize::from(record.spec.mode == Mode::LoadBalancer);
+    if answer.len() != wanted || answer.iter().any(|node| *node != holder.as_str()) {
+        return Some(format!("is held by {holder} and its probe is answered by {answer:?}"));
+    }
     None
 }
 
 fn nowhere(truth: &Truth<'_>, record: &VipRecord) -> Option<String> {
+    let answer = answering(truth, record);
+    if !answer.is_empty() {
+        return Some(format!("its probe is answered by {answer:?}"));
+    }
     record.spec.addresses.iter().find_map(|entry| {
         let (on, at) = (holders(truth, entry.address), nics_with(truth, entry.address));
         (!on.is_empty() || !at.is_empty()).then(|| format!("is on {on:?} and at {at:?}"))

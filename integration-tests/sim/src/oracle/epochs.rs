@@ -110,6 +110,18 @@ impl Epochs {
         }
     }
 
+    /// No node answers a load balancer's probe under an epoch that is not its own.
+    pub(crate) fn probe_answered(&self, name: &NodeId, vip: &VipName, epoch: Epoch) -> Verdict {
+        match self.granted.get(&epoch) {
+            Some((of, owner)) if (of, owner) == (vip, name) => Ok(()),
+            other => {
+                let what =
+                    format!("{name} answers the probe of {vip} at {epoch}, which is {other:?}'s");
+                violated("I5", what)
+            }
+        }
+    }
+
     /// Whether the address was on the holder's OS at this epoch, at some time.
     pub(crate) fn was_added(&self, epoch: Epoch) -> bool {
         self.added.contains_key(&epoch)

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use vipfence_coordinator_core::{Applied, Body, Step};
+use vipfence_coordinator_core::{Applied, Body, Step, VipRecord};
 use vipfence_types::{Epoch, VipName};
 
 use super::{
@@ -23,7 +23,8 @@ impl Holders {
         self.changed = true;
     }
 
-    /// I1: "At no instant do two nodes both have a VIP's address on their OS."
+    /// I1: "At no instant do two nodes both have a VIP's address on their OS", nor would both answer
+    /// the probe of its load balancer.
     pub(crate) fn one_holder(&mut self, truth: &Truth<'_>, log: &Log) -> Verdict {
         if !core::mem::take(&mut self.changed) {
             return Ok(());
@@ -36,6 +37,12 @@ impl Holders {
                     let what = format!("{address} of {vip} is on {}", holders.join(" and "));
                     return violated("I1", what);
                 }
+            }
+            let answer = answering(truth, record);
+            if answer.len() > 1 {
+                let what =
+                    format!("the probe of {} is answered by {}", record.name, answer.join(" and "));
+                return violated("I1", what);
             }
         }
         Ok(())
@@ -54,6 +61,11 @@ impl Holders {
                 let (address, on) = (entry.address, holders.join(" and "));
                 return violated("I8", format!("{vip} is over at {epoch}, {address} is on {on}"));
             }
+        }
+        let answer = answering(truth, record);
+        if !answer.is_empty() {
+            let on = answer.join(" and ");
+            return violated("I8", format!("{vip} is over at {epoch}, {on} answers its probe"));
         }
         self.nobody_else_is_entitled(truth, None, vip, *epoch)
     }
@@ -99,6 +111,13 @@ impl Holders {
         }
         Ok(())
     }
+}
+
+/// The nodes that answer the probe of a VIP's load balancer.
+pub(crate) fn answering<'a>(truth: &Truth<'a>, record: &VipRecord) -> Vec<&'a str> {
+    let Some(probe) = &record.spec.probe else { return Vec::new() };
+    let answers = truth.nodes().filter(|machine| machine.answers_probe(truth.now, probe.port));
+    answers.map(|machine| machine.name().as_str()).collect()
 }
 
 /// The nodes that have an address on their OS.

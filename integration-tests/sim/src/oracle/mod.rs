@@ -69,6 +69,11 @@ pub trait Node {
     /// where an exception is named.
     fn counts_as_having(&self, address: IpAddr) -> bool;
 
+    /// Whether it answers a load balancer's probe of this port now, as I1 counts.
+    fn answers_probe(&self, _now: At, _port: u16) -> bool {
+        false
+    }
+
     /// What its agent believes to be entitled to now; nothing where nothing runs.
     fn entitled(&self, now: At) -> Vec<HeldVip>;
 
@@ -206,6 +211,13 @@ impl Oracle {
                     return Ok(());
                 }
                 self.holders.address_set(truth, node, &vip, epoch)
+            }
+            Fact::Opened { vip, port, epoch } => {
+                timeline.note(truth.now, || {
+                    format!("{name}: answers the probe of port {port} ({vip} {epoch})")
+                });
+                self.holders.changed();
+                self.epochs.probe_answered(name, &vip, epoch)
             }
             Fact::Dropped { address } => {
                 timeline.note(truth.now, || format!("{name}: drops {address}"));

@@ -3,10 +3,14 @@
 use std::time::Duration;
 
 use vipfence_agent_core as agent;
-use vipfence_types::Heartbeat;
+use vipfence_types::{Heartbeat, VipEpoch};
 
 use super::{
-    Fact, Host, LONGEST_SLEEP, Local, Out, Process, disk::DiskCall, os::OsCall, spot_of, tasks::Run,
+    Fact, Host, LONGEST_SLEEP, Local, Out, Process,
+    disk::DiskCall,
+    os::{Addition, OsCall},
+    spot_of,
+    tasks::Run,
 };
 use crate::{
     net::Message,
@@ -42,22 +46,17 @@ impl Process {
                     lifetime,
                     computed_at,
                     start_within,
-                    probe: _,
+                    probe,
                 } => {
-                    let addresses = addresses.iter().map(|one| one.address).collect();
-                    self.ask_os(
-                        OsCall::Add {
-                            call,
-                            vip,
-                            epoch,
-                            addresses,
-                            lifetime,
-                            computed_at,
-                            start_within,
-                        },
-                        host,
-                        out,
-                    );
+                    let addition = Addition {
+                        call,
+                        at: VipEpoch { vip, epoch },
+                        addresses: addresses.iter().map(|one| one.address).collect(),
+                        lifetime,
+                        computed_at,
+                        start_within,
+                    };
+                    self.ask_os(OsCall::Add(addition, probe), host, out);
                 }
                 agent::Effect::Drop { call, addresses, .. } => {
                     self.ask_os(OsCall::Remove { call, addresses }, host, out);

@@ -1,11 +1,13 @@
 //! The OS shell: calls are worked off one after the other, take their time, and may fail.
 //!
-//! What is set and taken off here is on the kernel of the machine, and outlives the process.
+//! What is set and taken off here is on the kernel of the machine, and outlives the process. A load
+//! balancer's probe is answered after its address is there, and refused before it goes, as in
+//! `agent/src/os/linux`.
 
 use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
 use vipfence_agent_core::{self as agent, Call};
-use vipfence_types::{Clocks, Epoch, Mutation, VipName};
+use vipfence_types::{Clocks, Mutation, Probe, VipEpoch};
 
 use super::{Fact, Host, Local, Out, Process};
 use crate::time::ms;
@@ -13,15 +15,9 @@ use crate::time::ms;
 /// A call to the OS that waits for its turn.
 #[derive(Debug)]
 pub(super) enum OsCall {
-    Add {
-        call: Call,
-        vip: VipName,
-        epoch: Epoch,
-        addresses: Vec<IpAddr>,
-        lifetime: Duration,
-        computed_at: Clocks,
-        start_within: Duration,
-    },
+    Add(Addition, Option<Probe>),
+    /// The last part of an add: a load balancer's probe is answered.
+    Answer(Addition, Probe),
     Remove {
         call: Call,
         addresses: Vec<IpAddr>,
@@ -31,6 +27,37 @@ pub(super) enum OsCall {
         keep: BTreeSet<IpAddr>,
     },
 }
+
+/// What is to be on the OS.
+#[derive(Debug)]
+pub(super) struct Addition {
+    pub(super) call: Call,
+    pub(super) at: VipEpoch,
+    pub(super) addresses: Vec<IpAddr>,
+    pub(super) lifetime: Duration,
+    pub(super) computed_at: Clocks,
+    pub(super) start_within: Duration,
+}
+
+impl Addition {
+    fn is_late(&self, host: &Host<'_>) -> bool {
+        host.now.longest_since(self.computed_at) > self.start_within
+    }
+
+    fn failed(&self, problem: &str) -> agent::Input {
+        agent::Input::AddFailed { call: self.call, problem: problem.to_owned() }
+    }
+
+    fn done(&self, fails: bool, host: &Host<'_>) -> agent::Input {
+        if fails {
+            return self.failed(REFUSED);
+        }
+        agent::Input::Added { call: self.call, at: host.now }
+    }
+}
+
+const REFUSED: &str = "the OS refuses";
+const BUSY: &str = "the OS was busy";
 
 impl Process {
     pub(super) fn ask_os(&mut self, call: OsCall, host: &mut Host<'_>, out: &mut Out) {
@@ -49,42 +76,98 @@ impl Process {
         let fails = host.os_fails > 0 && host.chance.one_in(host.os_fails);
         // A call that fails may have done its work all the same.
         let works = !fails || host.chance.one_in(2);
-        let problem = "the OS refuses".to_owned();
         let outcome = match call {
-            OsCall::Add { call, vip, epoch, addresses, lifetime, computed_at, start_within } => {
-                let late = host.now.longest_since(computed_at) > start_within;
-                if late && !Mutation::LateAddKept.is_on() {
-                    let problem = "the OS was busy".to_owned();
-                    return self.tell_node(agent::Input::AddFailed { call, problem }, host, out);
-                }
-                for address in addresses.iter().filter(|_| works) {
-                    host.kernel.set(host.now.mono_us, *address, lifetime, host.chance);
-                    let (vip, address) = (vip.clone(), *address);
-                    out.facts.push(Fact::Set { vip, epoch, address });
-                }
-                if fails {
-                    agent::Input::AddFailed { call, problem }
-                } else {
-                    agent::Input::Added { call, at: host.now }
+            OsCall::Add(addition, probe) => {
+                let set = set(&addition, works, host, out);
+                match probe {
+                    // Last: a node that answers the probe is sent traffic.
+                    Some(probe) if set && !fails => {
+                        return self.answer_next(addition, probe, host, out);
+                    }
+                    _ if set => addition.done(fails, host),
+                    _ => addition.failed(BUSY),
                 }
             }
+            OsCall::Answer(addition, probe) => match answer(&addition, &probe, works, host, out) {
+                true => addition.done(fails, host),
+                false => addition.failed(BUSY),
+            },
             OsCall::Remove { call, addresses } => {
+                // First: who does not answer the probe is sent nothing.
+                if works && !Mutation::AnsweredAfterDrop.is_on() {
+                    host.kernel.gate.refuse(&addresses);
+                }
                 for address in addresses.into_iter().filter(|_| works) {
                     take_off(address, host, out);
                 }
-                removed(call, fails.then_some(problem))
+                removed(call, fails)
             }
             OsCall::Sweep { call, keep } => {
                 let strays: Vec<IpAddr> =
                     host.kernel.all().filter(|one| !keep.contains(one)).collect();
+                if works {
+                    host.kernel.gate.refuse(&strays);
+                }
                 for address in strays.into_iter().filter(|_| works) {
                     take_off(address, host, out);
                 }
-                removed(call, fails.then_some(problem))
+                removed(call, fails)
             }
         };
         self.tell_node(outcome, host, out);
     }
+
+    /// The addresses are there; a moment later the probe is answered.
+    fn answer_next(
+        &mut self,
+        addition: Addition,
+        probe: Probe,
+        host: &mut Host<'_>,
+        out: &mut Out,
+    ) {
+        if self.os.is_empty() {
+            // Before the first listener the program `nft` is run.
+            let guarded = host.kernel.gate.has_listener(probe.port);
+            let nft = if guarded { 0 } else { host.chance.within(ms(3), ms(60)) };
+            out.locals.push((nft + os_time(host), Local::Os));
+        }
+        self.os.push_front(OsCall::Answer(addition, probe));
+    }
+}
+
+/// Whether it was begun in time.
+fn set(addition: &Addition, works: bool, host: &mut Host<'_>, out: &mut Out) -> bool {
+    if addition.is_late(host) && !Mutation::LateAddKept.is_on() {
+        return false;
+    }
+    for address in addition.addresses.iter().copied().filter(|_| works) {
+        host.kernel.set(host.now.mono_us, address, addition.lifetime, host.chance);
+        let VipEpoch { vip, epoch } = addition.at.clone();
+        out.facts.push(Fact::Set { vip, epoch, address });
+    }
+    true
+}
+
+/// Whether it was begun in time: the lifetime runs since it was computed.
+fn answer(
+    addition: &Addition,
+    probe: &Probe,
+    works: bool,
+    host: &mut Host<'_>,
+    out: &mut Out,
+) -> bool {
+    if addition.is_late(host) && !Mutation::AnsweredTooLate.is_on() {
+        return false;
+    }
+    let bounded = !Mutation::AnsweredWithoutEnd.is_on();
+    let lifetime = if bounded { addition.lifetime } else { Duration::from_secs(3_600) };
+    if works {
+        host.kernel.gate.listen(&addition.addresses, probe);
+        host.kernel.gate.open(host.now.mono_us, probe.port, lifetime, host.chance);
+        let (VipEpoch { vip, epoch }, port) = (addition.at.clone(), probe.port);
+        out.facts.push(Fact::Opened { vip, epoch, port });
+    }
+    true
 }
 
 fn take_off(address: IpAddr, host: &mut Host<'_>, out: &mut Out) {
@@ -93,11 +176,11 @@ fn take_off(address: IpAddr, host: &mut Host<'_>, out: &mut Out) {
     }
 }
 
-fn removed(call: Call, problem: Option<String>) -> agent::Input {
-    match problem {
-        None => agent::Input::Dropped { call },
-        Some(problem) => agent::Input::DropFailed { call, problem },
+fn removed(call: Call, fails: bool) -> agent::Input {
+    if fails {
+        return agent::Input::DropFailed { call, problem: REFUSED.to_owned() };
     }
+    agent::Input::Dropped { call }
 }
 
 fn os_time(host: &mut Host<'_>) -> u64 {

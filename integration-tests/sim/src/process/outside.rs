@@ -65,6 +65,8 @@ pub(crate) enum Fact {
     BeatGranted { beat: u64, grants: Vec<VipEpoch> },
     /// An address was set on the OS.
     Set { vip: VipName, epoch: Epoch, address: IpAddr },
+    /// The probe of a load balancer is answered from now on.
+    Opened { vip: VipName, epoch: Epoch, port: u16 },
     /// An address was taken off the OS.
     Dropped { address: IpAddr },
     /// Something around a VIP, by what really runs; of epoch 0: units that are stopped, for no

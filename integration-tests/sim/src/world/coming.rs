@@ -58,9 +58,11 @@ impl World {
                 | Local::Sighted(_)
                 | Local::Token => Coming::Other,
             },
-            Event::Kernel { .. } | Event::Azure | Event::Operator { .. } | Event::Deed(_) => {
-                Coming::Other
-            }
+            Event::Kernel { .. }
+            | Event::Azure
+            | Event::Operator { .. }
+            | Event::Probes { .. }
+            | Event::Deed(_) => Coming::Other,
         })
     }
 

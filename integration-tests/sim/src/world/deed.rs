@@ -243,6 +243,8 @@ impl World {
         let Some((since, seen)) = machine.paused.take() else { return };
         machine.clocks.resume(self.now, self.now - since, seen);
         machine.excused = machine.kernel.all().collect();
+        let mono = machine.clocks.mono(self.now);
+        machine.excused_ports = machine.kernel.gate.answered(mono).collect();
         let seq = machine.process.as_ref().map(Process::last_seq);
         let steps = machine.process.as_ref().map_or(0, Process::node_steps);
         machine.excused_process = machine.process.as_ref().map(Process::number);

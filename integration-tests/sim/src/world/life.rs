@@ -194,6 +194,7 @@ impl World {
             let number = process.number();
             process.killed(&mut machine.memory, &mut machine.chance);
             machine.raft_disk().crash();
+            machine.kernel.gate.process_ended();
             machine.waiting.clear();
             machine.stopped = false;
             self.oracle.tasks.killed(node);

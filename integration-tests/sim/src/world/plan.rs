@@ -14,6 +14,7 @@ use vipfence_types::{NicId, NicRecord, NodeId, Role, Timing, VipName};
 
 use crate::{
     azure::Azure,
+    balancer::{Balancer, Frontend},
     chance::Chance,
     kernel::Kernel,
     machine::{ExcuseEnds, Machine},
@@ -50,6 +51,8 @@ pub struct Plan {
     pub rates: Vec<i32>,
     /// What the nodes do around VIPs.
     pub duties: BTreeMap<VipName, Duties>,
+    /// Azure's load balancers, with all nodes that may hold VIPs behind them.
+    pub frontends: Vec<Frontend>,
     /// What stands in Azure besides. A further NIC of a member's VM is the member's to report.
     pub arranged: fn(WorldConfig) -> WorldConfig,
 }
@@ -69,6 +72,7 @@ impl Plan {
             clocks_err: true,
             rates: Vec::new(),
             duties: BTreeMap::new(),
+            frontends: Vec::new(),
             arranged: |config| config,
         }
     }
@@ -113,6 +117,15 @@ pub(super) fn azure_of(seed: u64, plan: &Plan) -> Azure {
     Azure::new(azure_sim::World::new(config).expect("a possible world"))
 }
 
+/// The load balancers, before they have probed anybody.
+pub(super) fn balancers(plan: &Plan) -> Vec<Balancer> {
+    let backends = || {
+        let nodes = plan.nodes.iter().enumerate().filter(|(_, (_, role))| role.may_hold());
+        nodes.map(|(index, _)| index)
+    };
+    plan.frontends.iter().map(|front| Balancer::new(*front, backends())).collect()
+}
+
 /// The NICs of a node's VM: eth0, eth1 and so on.
 pub(super) fn nics_of(config: &WorldConfig, node: &NodeId) -> Vec<NicRecord> {
     let own = config.nics.iter().filter(|nic| nic.vm.as_deref() == Some(node.as_str()));
@@ -155,6 +168,7 @@ pub(super) fn machine(
         duties: plan.duties.clone(),
         failing: BTreeSet::new(),
         excused: BTreeSet::new(),
+        excused_ports: BTreeSet::new(),
         left_behind: BTreeMap::new(),
         down_for: None,
         excuse_ends: ExcuseEnds::Never,

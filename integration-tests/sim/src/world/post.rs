@@ -85,7 +85,11 @@ impl World {
 
     pub(super) fn arrive(&mut self, packet: Packet) {
         match packet.to {
-            Spot::Node(node) => self.arrive_at_node(node, packet),
+            Spot::Node(node) => match packet.message {
+                Message::Probe { front, round } => self.probe_arrives(node, front, round),
+                _ => self.arrive_at_node(node, packet),
+            },
+            Spot::Balancer => self.probe_answered(&packet),
             Spot::Arm => self.arrive_at_arm(packet),
             Spot::Imds(node) => self.arrive_at_imds(node, &packet),
             Spot::Operator => {
@@ -175,7 +179,9 @@ fn copy_of(packet: &Packet) -> Option<Packet> {
         | Message::ArmAnswer { .. }
         | Message::Imds
         | Message::ImdsAnswer { .. }
-        | Message::AskAnswer { .. } => return None,
+        | Message::AskAnswer { .. }
+        | Message::Probe { .. }
+        | Message::ProbeAnswer { .. } => return None,
     };
     let Packet { from, from_process, to, to_process, .. } = *packet;
     Some(Packet { from, from_process, to, to_process, message })

@@ -113,7 +113,9 @@ impl Kind {
             Message::Imds
             | Message::ImdsAnswer { .. }
             | Message::Ask { .. }
-            | Message::AskAnswer { .. } => Self::Other,
+            | Message::AskAnswer { .. }
+            | Message::Probe { .. }
+            | Message::ProbeAnswer { .. } => Self::Other,
         }
     }
 }
