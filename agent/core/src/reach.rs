@@ -8,7 +8,7 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use vipfence_types::{Clocks, Epoch, Reach, VipEpoch, VipName};
+use vipfence_types::{Clocks, Epoch, Mutation, Reach, VipEpoch, VipName};
 
 use crate::lease::Timer;
 use crate::{Call, Effect};
@@ -37,7 +37,10 @@ impl Reaches {
         let mut before = core::mem::take(&mut self.0);
         for Reach { at, target } in asked {
             let known = before.remove(&at.vip);
-            let same = known.filter(|known| known.epoch == at.epoch && known.target == target);
+            let any = Mutation::AttemptKept.is_on();
+            let same = known
+                .filter(|known| (any || known.epoch == at.epoch) && known.target == target)
+                .map(|known| Reaching { epoch: at.epoch, ..known });
             let new =
                 || Reaching { epoch: at.epoch, target, call: None, retry: None, reached: false };
             self.0.insert(at.vip, same.unwrap_or_else(new));

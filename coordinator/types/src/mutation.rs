@@ -98,6 +98,9 @@ mutations! {
     AnsweredWithoutEnd, "I1", "what lets a load balancer's probe in does not end with the lease";
     AnsweredTooLate, "I1", "a probe is answered for a lifetime that was computed long before";
     AnsweredAfterDrop, "I1", "a node that has let go of an address goes on answering the probe";
+    HeldBeforeReached, "I8", "a VIP that another node must reach is held before one has";
+    ReachedAtAnyEpoch, "I8", "a node that has reached an earlier holder counts as having reached this one";
+    AttemptKept, "I8", "an attempt to reach an earlier holder counts for the present one";
 }
 
 impl Mutation {

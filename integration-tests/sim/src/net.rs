@@ -4,10 +4,11 @@
 //! other, and what is lost is noticed by a time-out. A message to a node that does not answer is
 //! kept by nobody.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 
+use vipfence_agent_core::Call;
 use vipfence_coordinator_core::{Ask, AskError, HttpId, HttpResult, Reply};
-use vipfence_types::{Answer, Heartbeat, Refusal};
+use vipfence_types::{Answer, Heartbeat, NodeId, Refusal};
 
 use crate::{
     chance::Chance,
@@ -28,6 +29,8 @@ pub enum Spot {
     Operator,
     /// Azure's load balancers.
     Balancer,
+    /// Azure's data plane.
+    Fabric,
 }
 
 /// What is carried.
@@ -45,7 +48,19 @@ pub(crate) enum Message {
     Ask { op: usize, attempt: u32, ask: Box<Ask> },
     AskAnswer { op: usize, attempt: u32, answer: Box<Result<Reply, AskError>> },
     Probe { front: usize, round: u64 },
+    Reach { call: Call, address: IpAddr },
+    Reached { call: Call, tried: Tried },
     ProbeAnswer { front: usize, round: u64, answered: bool },
+}
+
+/// An answer from an address: when it was given, by which node, and whether the address counts as that
+/// node's (I1).
+#[derive(Clone, Debug)]
+pub(crate) struct Tried {
+    pub(crate) address: IpAddr,
+    pub(crate) at: At,
+    pub(crate) by: NodeId,
+    pub(crate) counts: bool,
 }
 
 /// A message on its way.
@@ -93,6 +108,11 @@ impl Net {
     /// Cuts one direction, or joins it again.
     pub(crate) fn cut(&mut self, from: Spot, to: Spot, cut: bool) {
         self.links.entry((from, to)).or_default().cut = cut;
+    }
+
+    /// Whether nothing gets through in one direction.
+    pub(crate) fn is_cut(&self, from: Spot, to: Spot) -> bool {
+        self.links.get(&(from, to)).is_some_and(|weather| weather.cut)
     }
 
     /// Loses and delays in one direction.

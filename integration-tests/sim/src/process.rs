@@ -69,6 +69,8 @@ pub(crate) struct Process {
     /// What runs around VIPs, what is not to be begun, and what could not be noted before.
     jobs: BTreeMap<agent::Call, Job>,
     aborted: BTreeSet<agent::Call>,
+    /// Connections to VIPs that are tried.
+    reaching: BTreeSet<agent::Call>,
     unwritten: BTreeMap<VipName, Option<agent::Serving>>,
     /// The newest applied state that the driver has not seen.
     applied: Option<(u64, Arc<core::Registry>)>,
@@ -140,6 +142,7 @@ impl Process {
             disk: VecDeque::new(),
             jobs: BTreeMap::new(),
             aborted: BTreeSet::new(),
+            reaching: BTreeSet::new(),
             unwritten: BTreeMap::new(),
             applied: None,
             beats: BTreeMap::new(),
@@ -242,6 +245,12 @@ impl Process {
             Local::Os => self.work_os(host, out),
             Local::Disk => self.work_disk(host, out),
             Local::Task(call) => self.task_ends(call, host, out),
+            Local::ReachTimeout(call) => {
+                if self.reaching.remove(&call) {
+                    out.facts.push(Fact::NotReached);
+                    self.tell_node(agent::Input::Reached { call, answered: false }, host, out);
+                }
+            }
             Local::Ready(asked) => self.hand_over(*asked, host, out),
             Local::HttpTimeout(id) => {
                 let fault = HttpFault::Unknown("no answer in time".to_owned());
@@ -296,6 +305,12 @@ impl Process {
                 };
                 self.tell_node(input, host, out);
             }
+            Message::Reached { call, tried } => {
+                if self.reaching.remove(&call) {
+                    out.facts.push(Fact::Reached(tried));
+                    self.tell_node(agent::Input::Reached { call, answered: true }, host, out);
+                }
+            }
             Message::Nudge => self.tell_node(agent::Input::Nudged, host, out),
             Message::ArmAnswer { id, result } => self.http_ended(id, *result, host, out),
             Message::ImdsAnswer { token } => self.take_token(token),
@@ -316,6 +331,7 @@ impl Process {
             | Message::Imds
             | Message::AskAnswer { .. }
             | Message::Probe { .. }
+            | Message::Reach { .. }
             | Message::ProbeAnswer { .. } => {}
         }
     }

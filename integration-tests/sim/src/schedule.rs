@@ -4,6 +4,7 @@
 
 mod around;
 mod front;
+mod path;
 
 use std::{
     collections::BTreeMap,
@@ -19,6 +20,7 @@ use vipfence_types::{Candidate, NodeId, Profile, Release, RequestId, Timing, Vip
 
 use around::Around;
 use front::Front;
+use path::Path;
 
 use crate::{
     chance::Chance,
@@ -115,6 +117,9 @@ impl Schedule {
         plan.frontends = front.frontends();
         front.define(&mut vips, &mut strikes);
         strikes.extend(front.strikes(nodes.len(), until));
+        let mut path = Path::of(seed, &draw.vips);
+        path.define(&mut vips, &mut strikes);
+        strikes.extend(path.strikes(nodes.len(), until));
         // What is begun last may be over first: by when they begin.
         strikes.sort_by_key(|strike| strike.deeds.first().map(|(at, _)| *at));
         Self { plan, vips, strikes, until }
@@ -128,6 +133,20 @@ impl Schedule {
             *kinds.entry(strike.kind).or_default() += 1;
         }
         kinds
+    }
+}
+
+/// Every definition of a VIP: those at the beginning, and those that the operator makes later.
+fn each_spec(
+    vips: &mut [(VipName, VipSpec)],
+    strikes: &mut [Strike],
+    change: impl Fn(&VipName, &mut VipSpec),
+) {
+    vips.iter_mut().for_each(|(vip, spec)| change(vip, spec));
+    for (_, deed) in strikes.iter_mut().flat_map(|strike| &mut strike.deeds) {
+        if let Deed::Ask(_, Ask::CreateVip { vip, spec, .. }) = deed {
+            change(vip, spec);
+        }
     }
 }
 

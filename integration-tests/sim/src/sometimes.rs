@@ -55,6 +55,10 @@ pub const MUST_HAPPEN: &[&str] = &[
     "a failover waits for somebody's word",
     "a load balancer takes a node out",
     "a kernel refuses a probe before a process that is stopped",
+    "a VIP is held once another node has reached it",
+    "a VIP was said to be held before anybody had reached it",
+    "a VIP is not reached in time",
+    "an answer of an earlier holder comes late",
     "a probe's answer arrives when its node answers no more",
 ];
 

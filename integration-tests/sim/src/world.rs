@@ -6,7 +6,7 @@
 //!
 //! Here is the queue and the turn of each event. What may happen stands in the modules: what a world
 //! is made of in `plan`, faults in `deed`, messages in `post` and the rules for them in `rule`,
-//! load balancers in `balancer`, processes in `life`, the operator's calls in `operator`, what scripted scenarios use in `script`
+//! load balancers in `balancer`, traffic for VIPs in `traffic`, processes in `life`, the operator's calls in `operator`, what scripted scenarios use in `script`
 //! and `coming`.
 
 mod balancer;
@@ -18,6 +18,7 @@ mod plan;
 mod post;
 mod rule;
 mod script;
+mod traffic;
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 

@@ -10,6 +10,7 @@
 mod azure;
 mod grants;
 mod leases;
+mod paths;
 mod probes;
 mod stage;
 mod tasks;
@@ -125,6 +126,7 @@ fn drama(mutation: Mutation) -> Option<Drama> {
         .or_else(|| azure::drama(mutation))
         .or_else(|| tasks::drama(mutation))
         .or_else(|| probes::drama(mutation))
+        .or_else(|| paths::drama(mutation))
 }
 
 /// Breaks a rule on this thread until it goes out of scope, also when something panics.

@@ -6,7 +6,8 @@ use azure_sim::{AdminCommand, Fault, FaultEffect, Settings};
 use vipfence_agent_core::Duties;
 use vipfence_coordinator_core::{Ask, AzureTrack, Expect, GrantTrack, Intent, VipRecord};
 use vipfence_types::{
-    Candidate, Epoch, Mode, Probe, ProbeProtocol, Profile, Release, Role, Timing, VipName, VipSpec,
+    Candidate, DataPath, Epoch, Mode, Probe, ProbeProtocol, Profile, Release, Role, Timing,
+    VipName, VipSpec,
 };
 
 use super::Seed;
@@ -50,6 +51,7 @@ pub(super) struct Stage {
     pub(super) others: Vec<usize>,
     release: Release,
     probe: Option<Probe>,
+    data_path: DataPath,
 }
 
 /// What a stage is made of.
@@ -60,6 +62,7 @@ pub(super) struct Set {
     holder: Holder,
     only_holder: bool,
     probe: Option<Probe>,
+    data_path: DataPath,
 }
 
 impl Set {
@@ -83,7 +86,8 @@ impl Set {
     fn of(mut plan: Plan) -> Self {
         plan.azure = Settings { retry_after_s: None, operation_ms: 300, ..Settings::default() };
         let (release, holder) = (Release::Late, Holder::Other);
-        Self { plan, release, holder, only_holder: false, probe: None }
+        let (only_holder, probe, data_path) = (false, None, DataPath::Off);
+        Self { plan, release, holder, only_holder, probe, data_path }
     }
 
     /// The old holder lets go first.
@@ -124,6 +128,12 @@ impl Set {
         self
     }
 
+    /// Other nodes are to reach the VIP.
+    pub(super) fn data_path(mut self, kind: DataPath) -> Self {
+        self.data_path = kind;
+        self
+    }
+
     /// What the nodes do around the VIP.
     pub(super) fn duties(mut self, duties: Duties) -> Self {
         self.plan.duties.insert(name("v1"), duties);
@@ -161,8 +171,9 @@ impl Set {
             // A learner is the last.
             Holder::Other => others.pop().unwrap_or(0),
         };
-        let (release, probe) = (self.release, self.probe.clone());
-        let mut stage = Stage { world, leader, holder, others, release, probe };
+        let Self { release, data_path, .. } = *self;
+        let probe = self.probe.clone();
+        let mut stage = Stage { world, leader, holder, others, release, probe, data_path };
         stage.create("v1", holder, self.only_holder);
         stage.until(20, |stage| stage.is_held());
         stage
@@ -175,6 +186,7 @@ impl Stage {
         let to = self.world.machines[to].name.clone();
         let mut spec = VipSpec { release: self.release, ..VipSpec::host(ADDRESS) };
         spec.release_timeout_ms = 1_000;
+        spec.data_path = self.data_path;
         if let Some(probe) = &self.probe {
             (spec.mode, spec.probe) = (Mode::LoadBalancer, Some(probe.clone()));
         }
@@ -289,6 +301,14 @@ impl Stage {
     pub(super) fn reads_packets_first(&mut self, node: usize) {
         let waiting = &mut self.world.machines[node].waiting;
         waiting.sort_by_key(|waits| matches!(waits, Waits::Local { .. }));
+    }
+
+    /// Nobody reaches the VIP's address any more; or somebody may again.
+    pub(super) fn dark(&mut self, dark: bool) {
+        for node in (0..self.world.nodes()).map(Spot::Node) {
+            let cut = if dark { Deed::Cut } else { Deed::Join };
+            self.deed(cut(node, Spot::Fabric));
+        }
     }
 
     /// Cuts two nodes from each other.

@@ -3,11 +3,12 @@
 use std::net::IpAddr;
 
 use vipfence_coordinator_core::{AzureTrack, Intent, VipRecord};
-use vipfence_types::{Mode, NicId};
+use vipfence_types::{DataPath, Mode, NicId};
 
 use super::{
     Truth,
     azure::addresses_of,
+    data_path,
     holders::{answering, holders},
     log::Log,
 };
@@ -65,6 +66,9 @@ fn held(truth: &Truth<'_>, record: &VipRecord) -> Option<String> {
         if on != [holder.as_str()] {
             return Some(format!("is held by {holder} and is on {on:?}"));
         }
+    }
+    if record.spec.data_path != DataPath::Off && !data_path::reached(record) {
+        return Some("was not reached by any other node".to_owned());
     }
     let answer = answering(truth, record);
     let wanted = usize::from(record.spec.mode == Mode::LoadBalancer);

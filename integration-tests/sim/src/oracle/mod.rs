@@ -12,6 +12,7 @@
 mod answers;
 mod azure;
 mod converge;
+mod data_path;
 mod epochs;
 mod holders;
 mod leaders;
@@ -134,6 +135,7 @@ pub(crate) struct Oracle {
     pub(crate) azure: azure::Azure,
     moves: moves::Moves,
     answers: answers::Answers,
+    paths: data_path::Paths,
     pub(crate) tasks: tasks::Tasks,
     /// Says nothing about contracts that hold the invariants up, until an invariant falls.
     pub(crate) only_consequences: bool,
@@ -149,6 +151,7 @@ impl Oracle {
             azure: azure::Azure::new(azure),
             moves: moves::Moves::default(),
             answers: answers::Answers::default(),
+            paths: data_path::Paths::default(),
             tasks: tasks::Tasks::default(),
             only_consequences: false,
         }
@@ -175,6 +178,7 @@ impl Oracle {
                     self.epochs.entry(truth, &self.log, &news)?;
                     self.answers.entry(truth, &self.log);
                     self.moves.entry(&self.log, &news, sometimes)?;
+                    self.paths.entry(truth, &self.log, &news, sometimes)?;
                     self.azure.entry(truth, &self.log, &news, &self.epochs, sometimes)?;
                 }
                 Ok(())
@@ -218,6 +222,16 @@ impl Oracle {
                 });
                 self.holders.changed();
                 self.epochs.probe_answered(name, &vip, epoch)
+            }
+            Fact::Reached(tried) => {
+                timeline.note(truth.now, || format!("{name}: is answered: {tried:?}"));
+                self.paths.answered(&self.log, name, tried, sometimes);
+                Ok(())
+            }
+            Fact::NotReached => {
+                sometimes.saw("a VIP is not reached in time");
+                timeline.note(truth.now, || format!("{name}: reaches nobody"));
+                Ok(())
             }
             Fact::Dropped { address } => {
                 timeline.note(truth.now, || format!("{name}: drops {address}"));

@@ -13,7 +13,7 @@ use super::{
     tasks::Run,
 };
 use crate::{
-    net::Message,
+    net::{Message, Spot},
     time::{ms, us},
 };
 
@@ -78,8 +78,12 @@ impl Process {
                 agent::Effect::NoteServing { vip, serving } => {
                     self.ask_disk(DiskCall::Note { vip, serving }, host, out);
                 }
-                // No VIP of the world asks for its data path.
-                agent::Effect::Reach { .. } => {}
+                agent::Effect::Reach { call, target, within } => {
+                    self.reaching.insert(call);
+                    let message = Message::Reach { call, address: target.ip() };
+                    self.send(Spot::Fabric, None, message, out);
+                    out.locals.push((us(within), Local::ReachTimeout(call)));
+                }
                 agent::Effect::Event(event) => out.facts.push(Fact::Agent(event)),
                 agent::Effect::Stopped => {
                     self.stopped = true;

@@ -13,7 +13,7 @@ use super::Memory;
 use crate::{
     chance::Chance,
     kernel::Kernel,
-    net::Packet,
+    net::{Packet, Tried},
     seat::{DiskHealth, Leadership, SeatCommit},
 };
 
@@ -32,6 +32,8 @@ pub(crate) enum Local {
     Disk,
     /// Something that runs around a VIP ends.
     Task(agent::Call),
+    /// An attempt to reach a VIP has had its time.
+    ReachTimeout(agent::Call),
     /// A request to ARM has its connection.
     Ready(Box<Asked>),
     /// Nobody waits for the answer any more.
@@ -58,20 +60,45 @@ pub(crate) enum Fact {
     /// The agent tells of itself.
     Agent(agent::Event),
     /// A leader's answer to a heartbeat has come.
-    BeatAnswered { seq: u64 },
+    BeatAnswered {
+        seq: u64,
+    },
     /// A leader has received a heartbeat.
-    BeatTaken { beat: u64 },
+    BeatTaken {
+        beat: u64,
+    },
     /// A leader has answered it, with these grants.
-    BeatGranted { beat: u64, grants: Vec<VipEpoch> },
+    BeatGranted {
+        beat: u64,
+        grants: Vec<VipEpoch>,
+    },
     /// An address was set on the OS.
-    Set { vip: VipName, epoch: Epoch, address: IpAddr },
+    Set {
+        vip: VipName,
+        epoch: Epoch,
+        address: IpAddr,
+    },
     /// The probe of a load balancer is answered from now on.
-    Opened { vip: VipName, epoch: Epoch, port: u16 },
+    Opened {
+        vip: VipName,
+        epoch: Epoch,
+        port: u16,
+    },
+    /// A node has had an answer from an address that it tried to reach; or none in time.
+    Reached(Tried),
+    NotReached,
     /// An address was taken off the OS.
-    Dropped { address: IpAddr },
+    Dropped {
+        address: IpAddr,
+    },
     /// Something around a VIP, by what really runs; of epoch 0: units that are stopped, for no
     /// entitlement, or unknown to the disk.
-    Task { vip: VipName, epoch: Epoch, task: agent::Task, what: TaskFact },
+    Task {
+        vip: VipName,
+        epoch: Epoch,
+        task: agent::Task,
+        what: TaskFact,
+    },
     /// A request got no answer in time, or was not sent.
     Http(&'static str),
     /// A write was begun although Azure had told to wait.

@@ -3,10 +3,9 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use vipfence_coordinator_core::Ask;
 use vipfence_types::{Mode, Probe, ProbeProtocol, VipAddress, VipName, VipSpec};
 
-use super::{CALM, Strike};
+use super::{CALM, Strike, each_spec};
 use crate::{
     balancer::Frontend,
     chance::Chance,
@@ -49,14 +48,7 @@ impl Front {
 
     /// Puts the VIPs that the operator defines behind their load balancers.
     pub(super) fn define(&self, vips: &mut [(VipName, VipSpec)], strikes: &mut [Strike]) {
-        for (vip, spec) in vips {
-            self.put(vip, spec);
-        }
-        for (_, deed) in strikes.iter_mut().flat_map(|strike| &mut strike.deeds) {
-            if let Deed::Ask(_, Ask::CreateVip { vip, spec, .. }) = deed {
-                self.put(vip, spec);
-            }
-        }
+        each_spec(vips, strikes, |vip, spec| self.put(vip, spec));
     }
 
     fn put(&self, vip: &VipName, spec: &mut VipSpec) {

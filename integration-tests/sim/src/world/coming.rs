@@ -53,6 +53,7 @@ impl World {
                 | Local::Holder(_)
                 | Local::Os
                 | Local::Task(_)
+                | Local::ReachTimeout(_)
                 | Local::HttpTimeout(_)
                 | Local::BeatTimeout(_)
                 | Local::Sighted(_)

@@ -90,6 +90,7 @@ impl World {
                 _ => self.arrive_at_node(node, packet),
             },
             Spot::Balancer => self.probe_answered(&packet),
+            Spot::Fabric => self.fabric(&packet),
             Spot::Arm => self.arrive_at_arm(packet),
             Spot::Imds(node) => self.arrive_at_imds(node, &packet),
             Spot::Operator => {
@@ -181,6 +182,8 @@ fn copy_of(packet: &Packet) -> Option<Packet> {
         | Message::ImdsAnswer { .. }
         | Message::AskAnswer { .. }
         | Message::Probe { .. }
+        | Message::Reach { .. }
+        | Message::Reached { .. }
         | Message::ProbeAnswer { .. } => return None,
     };
     let Packet { from, from_process, to, to_process, .. } = *packet;

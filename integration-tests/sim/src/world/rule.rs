@@ -40,6 +40,8 @@ pub enum Kind {
     Beat {
         /// What it confirms.
         released: Vec<VipEpoch>,
+        /// What it has reached.
+        reached: Vec<VipEpoch>,
     },
     /// The answer to one.
     BeatAnswer {
@@ -59,6 +61,8 @@ pub enum Kind {
     },
     /// The answer to either.
     ArmAnswer,
+    /// The answer of a VIP's address to a node that tries to reach it.
+    Reached,
     /// Anything else.
     Other,
 }
@@ -94,7 +98,10 @@ impl Kind {
             }
             Message::Raft { request: RaftRequest::Snapshot(_), .. } => Self::Snapshot,
             Message::RaftAnswer { .. } => Self::RaftAnswer,
-            Message::Beat { heartbeat } => Self::Beat { released: heartbeat.released.clone() },
+            Message::Beat { heartbeat } => Self::Beat {
+                released: heartbeat.released.clone(),
+                reached: heartbeat.reached.clone(),
+            },
             Message::BeatAnswer { answer, .. } => {
                 let answer = answer.as_ref().ok();
                 let grants = answer.map(|answer| &answer.grants).into_iter().flatten();
@@ -110,11 +117,13 @@ impl Kind {
                 Self::ArmWrite { nic: path.rsplit('/').next().unwrap_or_default().to_owned() }
             }
             Message::ArmAnswer { .. } => Self::ArmAnswer,
+            Message::Reached { .. } => Self::Reached,
             Message::Imds
             | Message::ImdsAnswer { .. }
             | Message::Ask { .. }
             | Message::AskAnswer { .. }
             | Message::Probe { .. }
+            | Message::Reach { .. }
             | Message::ProbeAnswer { .. } => Self::Other,
         }
     }

@@ -323,7 +323,7 @@ pub(crate) fn grants(kind: &Kind) -> bool {
 
 /// A heartbeat that confirms something.
 pub(crate) fn confirms(kind: &Kind) -> bool {
-    matches!(kind, Kind::Beat { released } if !released.is_empty())
+    matches!(kind, Kind::Beat { released, .. } if !released.is_empty())
 }
 
 /// A holder is asked to let go and hears nothing of it; right before its lease ends it is killed, and

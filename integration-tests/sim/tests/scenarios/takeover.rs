@@ -116,9 +116,14 @@ impl Scene {
                 Kind::ArmRead | Kind::ArmWrite { .. } => *from == leader,
                 Kind::ArmAnswer => *to == leader,
                 Kind::Append(bodies) => !bodies.is_empty(),
-                Kind::Beat { released } => !released.is_empty(),
+                Kind::Beat { released, .. } => !released.is_empty(),
                 Kind::BeatAnswer { releasing, .. } => !releasing.is_empty(),
-                Kind::Vote | Kind::Snapshot | Kind::RaftAnswer | Kind::Nudge | Kind::Other => false,
+                Kind::Vote
+                | Kind::Snapshot
+                | Kind::RaftAnswer
+                | Kind::Nudge
+                | Kind::Reached
+                | Kind::Other => false,
             },
             Coming::Sends { node } | Coming::Applied { node } => *node == self.leader,
             Coming::Flushed { .. } => true,

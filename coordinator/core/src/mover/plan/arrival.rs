@@ -64,7 +64,8 @@ impl Facts<'_> {
         let added = self.lead.peers.has_added(target, &at) || Mutation::HeldBeforeAdd.is_on();
         self.look_for_traffic(record, decision);
         let required = record.spec.data_path == DataPath::Required;
-        let flows = !required || record.unreached().is_none();
+        let flows =
+            !required || record.unreached().is_none() || Mutation::HeldBeforeReached.is_on();
         if grant.node == *target && entered && added && !flows {
             decision.wait(format!("no other node has reached it at {target} yet"), None);
         } else if grant.node == *target && entered && added {
