@@ -6,7 +6,7 @@ use core::time::Duration;
 use std::collections::BTreeSet;
 
 use serde::Serialize;
-use vipfence_types::{Clocks, Epoch, Heartbeat, Probe, VipAddress, VipName};
+use vipfence_types::{Clocks, Connection, Epoch, Heartbeat, Probe, VipAddress, VipName};
 
 use crate::{Event, Serving, Task};
 
@@ -23,7 +23,7 @@ impl fmt::Display for Call {
 
 /// What the shell has to do.
 ///
-/// The calls to the OS (`Add`, `Drop`, `Sweep`) are executed one after the other, in this order:
+/// The calls to the OS (`Add`, `Drop`, `Sweep`, `Tell`) are executed one after the other, in this order:
 /// a drop that was asked for before an add must not overtake it. Heartbeats and the disk may
 /// proceed beside them. Every effect is idempotent; a crash between any two is safe.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -56,8 +56,8 @@ pub enum Effect {
         /// The load balancer's probe to answer under the same lifetime.
         probe: Option<Probe>,
     },
-    /// Take the addresses off the OS and read back that they are gone. Answer with `Dropped` or
-    /// `DropFailed`.
+    /// Cut the connections to the addresses, take these off the OS, and read back that they are gone.
+    /// Answer with `Cut`, where there were any, and then with `Dropped` or `DropFailed`.
     Drop {
         /// The call.
         call: Call,
@@ -132,6 +132,18 @@ pub enum Effect {
         target: SocketAddr,
         /// How long it may take.
         within: Duration,
+    },
+    /// Send the other end of each connection one ACK that fits into none, from the VIP's address.
+    Tell {
+        /// The VIP.
+        vip: VipName,
+        /// Connections that an earlier holder has cut.
+        connections: Vec<Connection>,
+        /// The clocks from which `start_within` counts.
+        computed_at: Clocks,
+        /// Do not start later than so long after (longest of all clocks): the node may not be
+        /// entitled any more.
+        start_within: Duration,
     },
     /// Tell those who watch.
     Event(Event),

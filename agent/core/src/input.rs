@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use vipfence_types::{
-    Answer, BootId, Clocks, ClusterName, Epoch, NicRecord, NodeId, Refusal, VipName,
+    Answer, BootId, Clocks, ClusterName, Connection, Epoch, NicRecord, NodeId, Refusal, VipName,
 };
 
 use crate::{Call, Duties, Serving, Spent};
@@ -128,6 +128,14 @@ pub enum Input {
     Dropped {
         /// The call.
         call: Call,
+    },
+    /// [`Effect::Drop`](crate::Effect::Drop): before the addresses went, these connections to them
+    /// were cut. Comes before `Dropped` or `DropFailed`, where there were any.
+    Cut {
+        /// The call.
+        call: Call,
+        /// The connections.
+        connections: Vec<Connection>,
     },
     /// The addresses may still be there.
     DropFailed {

@@ -19,6 +19,7 @@ mod reach;
 mod record;
 mod service;
 mod spent;
+mod tell;
 mod view;
 
 pub use check::{Check, CheckRules, Verdict};

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 use tracing::{error, warn};
 use vipfence_agent_core::{Call, Input, Serving};
-use vipfence_types::{Clocks, Epoch, VipName};
+use vipfence_types::{Clocks, Connection, Epoch, VipName};
 
 use super::state::{NodeState, StateError};
 use crate::clock::ClockSource;
@@ -33,6 +33,12 @@ pub(super) enum OsCall {
         call: Call,
         managed: BTreeSet<IpAddr>,
         keep: BTreeSet<IpAddr>,
+    },
+    /// Begun later than so long after that it is left out.
+    Tell {
+        connections: Vec<Connection>,
+        computed_at: Clocks,
+        start_within: Duration,
     },
 }
 
@@ -90,10 +96,17 @@ pub(super) async fn work_os(
                 add_all(adds, &*driver, &*clocks).await
             }
             OsCall::Remove { call, addresses, reset } => {
-                if reset {
-                    driver.reset_connections(&addresses).await;
+                let cut =
+                    if reset { driver.reset_connections(&addresses).await } else { Vec::new() };
+                let cut = (!cut.is_empty()).then_some(Input::Cut { call, connections: cut });
+                let removed = removed(call, driver.remove(addresses).await);
+                cut.into_iter().chain([removed]).collect()
+            }
+            OsCall::Tell { connections, computed_at, start_within } => {
+                if clocks.now().longest_since(computed_at) <= start_within {
+                    driver.tell(&connections).await;
                 }
-                vec![removed(call, driver.remove(addresses).await)]
+                vec![]
             }
             OsCall::Sweep { call, managed, keep } => {
                 vec![removed(call, sweep(&*driver, &managed, &keep).await)]

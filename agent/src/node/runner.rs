@@ -153,6 +153,11 @@ impl Runner {
                 Effect::Sweep { call, managed, keep } => {
                     self.ask_os(OsCall::Sweep { call, managed, keep })
                 }
+                Effect::Tell { vip, connections, computed_at, start_within } => {
+                    if self.attendant.resets_connections(&vip) {
+                        self.ask_os(OsCall::Tell { connections, computed_at, start_within });
+                    }
+                }
                 Effect::PersistSpent { call, vip, addresses, epoch } => {
                     self.ask_disk(DiskCall::Spend { call, vip, addresses, epoch })
                 }

@@ -64,6 +64,7 @@ impl BeatTransport for Leader {
                         addresses: vec![VipAddress::host(address())],
                         hold_without_quorum: false,
                         probe: None,
+                        cut: vec![],
                     };
                     Ok(answer(vec![grant], vec![]))
                 }

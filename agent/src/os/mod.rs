@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use vipfence_agent_core::{Found, Sighting};
-use vipfence_types::{Epoch, Probe, VipAddress, VipName};
+use vipfence_types::{Connection, Epoch, Probe, VipAddress, VipName};
 
 /// A call to the OS failed: the addresses may or may not be there.
 #[derive(Debug, thiserror::Error)]
@@ -84,9 +84,15 @@ pub(crate) trait AddressDriver: Send + Sync {
     fn add(&self, additions: Vec<Addition>) -> BoxFuture<'_, Vec<Result<(), OsError>>>;
 
     /// Resets TCP connections to the addresses, which are about to go, so that who waits at their
-    /// other end hears of it. What cannot be done is left. Nothing where the OS has no such
-    /// connections.
-    fn reset_connections<'a>(&'a self, _addresses: &'a [IpAddr]) -> BoxFuture<'a, ()> {
+    /// other end hears of it. What cannot be done is left. The connections, as many as are carried of
+    /// one VIP; none where the OS has no such connections.
+    fn reset_connections<'a>(&'a self, _addresses: &'a [IpAddr]) -> BoxFuture<'a, Vec<Connection>> {
+        Box::pin(std::future::ready(vec![]))
+    }
+
+    /// Sends the other end of each connection one ACK that fits into none, from the VIP's address,
+    /// which must be here. What cannot be done is left.
+    fn tell<'a>(&'a self, _connections: &'a [Connection]) -> BoxFuture<'a, ()> {
         Box::pin(std::future::ready(()))
     }
 

@@ -13,6 +13,7 @@ use super::{
     vip::{list_moves, list_vips, move_id},
 };
 use vipfence_coordinator_core::Registry;
+use vipfence_types::Connection;
 
 /// What HTTP/2 implementations take at least: with more the client sees a broken connection.
 const MAX_REFUSAL: usize = 8 << 10;
@@ -55,6 +56,15 @@ fn create() -> v1::CreateVipRequest {
     }
 }
 
+fn cut() -> Vec<v1::Connection> {
+    let connection =
+        |client: &str, vip: &str| v1::Connection { client: client.into(), vip: vip.into() };
+    vec![
+        connection("10.5.0.9:51234", "10.5.0.110:5432"),
+        connection("[fd00::9]:51234", "[fd00::110]:5432"),
+    ]
+}
+
 fn beat() -> v1::BeatRequest {
     let at = || v1::VipAtEpoch { vip: "demo".into(), epoch: 7 };
     v1::BeatRequest {
@@ -73,6 +83,7 @@ fn beat() -> v1::BeatRequest {
         failing: vec![v1::VipFailing { vip: "demo".into(), reason: "x".into() }],
         reached: vec![at()],
         released: vec![at()],
+        cut: vec![v1::VipCut { vip: "demo".into(), epoch: 7, connections: cut() }],
         refused: vec![at()],
         highest_epoch: 9,
         nics: vec![v1::NodeNic { name: "nic0".into(), id: "/subscriptions/s".into() }],
@@ -90,6 +101,7 @@ fn beaten() -> v1::BeatResponse {
         addresses: spec().addresses,
         hold_without_quorum: false,
         probe: Some(probe()),
+        cut: cut(),
     };
     let releasing = vec![v1::VipAtEpoch { vip: "demo".into(), epoch: 7 }];
     let nowhere = vec![v1::VipNowhere { vip: "demo".into(), reason: "x".into() }];
@@ -222,4 +234,28 @@ proptest! {
             prop_assert_eq!(again, Ok(answer));
         }
     }
+}
+
+#[test]
+fn more_connections_than_are_carried_and_those_that_cannot_be_read_are_left_out() {
+    let mut odd = v1::Connection { client: "nobody".into(), ..cut()[0].clone() };
+    odd.vip.clear();
+    let of = |vip: &str, epoch| {
+        let connections = [vec![odd.clone()], vec![cut(); Connection::PER_VIP].concat()].concat();
+        v1::VipCut { vip: vip.into(), epoch, connections }
+    };
+    let all = [of("Not A Name", 1)].into_iter().chain((0..6).map(|epoch| of("demo", epoch)));
+    let heartbeat = convert::heartbeat(v1::BeatRequest { cut: all.collect(), ..beat() });
+    let carried = heartbeat.expect("it is taken all the same").cut;
+    let carried: Vec<usize> = carried.iter().map(|cut| cut.connections.len()).collect();
+    assert_eq!(carried, [1_024, 1_024, 1_024, 1_024, 0, 0]);
+
+    let grants = (0..6).map(|_| v1::Grant {
+        cut: vec![cut(); Connection::PER_VIP].concat(),
+        ..beaten().grants[0].clone()
+    });
+    let answer = convert::answer(v1::BeatResponse { grants: grants.collect(), ..beaten() });
+    let told = answer.expect("a grant is taken all the same").grants;
+    let told: Vec<usize> = told.iter().map(|grant| grant.cut.len()).collect();
+    assert_eq!(told, [1_024, 1_024, 1_024, 1_024, 0, 0]);
 }

@@ -18,6 +18,33 @@ pub struct VipEpoch {
     pub epoch: Epoch,
 }
 
+/// A TCP connection to a VIP, as its holder's kernel had it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Connection {
+    /// The other end.
+    pub client: SocketAddr,
+    /// The VIP's end.
+    pub vip: SocketAddr,
+}
+
+/// The connections that a node has cut when it let go of a VIP, for the next holder to tell the other
+/// ends. Of no weight: what is missing costs a client a longer wait, and nothing else.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cut {
+    /// The VIP, at the epoch whose release is confirmed.
+    pub at: VipEpoch,
+    /// The connections: at most [`Connection::PER_VIP`].
+    pub connections: Vec<Connection>,
+}
+
+impl Connection {
+    /// So many are carried of one VIP.
+    pub const PER_VIP: usize = 1_024;
+    /// So many are carried in one message, of all VIPs together: about half of the bytes that a
+    /// heartbeat may have.
+    pub const PER_MESSAGE: usize = 4 * Self::PER_VIP;
+}
+
 /// How a node is, beside being alive.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeHealth {
@@ -70,6 +97,8 @@ pub struct Heartbeat {
     pub held: Vec<VipReport>,
     /// Confirmations: spent on disk, and the kernel was read back without the address.
     pub released: Vec<VipEpoch>,
+    /// Beside confirmations: what connections those releases have cut.
+    pub cut: Vec<Cut>,
     /// Grants that the node cannot take because their epoch is spent here.
     pub refused: Vec<VipEpoch>,
     /// The highest epoch that the node has ever seen.
@@ -101,6 +130,8 @@ pub struct Grant {
     pub hold_without_quorum: bool,
     /// The load balancer's health probe that only the holder answers.
     pub probe: Option<Probe>,
+    /// Connections that earlier holders have cut: their other ends are to be told.
+    pub cut: Vec<Connection>,
 }
 
 /// Why a heartbeat was not taken.

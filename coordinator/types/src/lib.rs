@@ -20,7 +20,8 @@ mod vip;
 pub use clocks::Clocks;
 pub use finding::{Examined, Finding, Severity};
 pub use heartbeat::{
-    Answer, Grant, Heartbeat, NodeHealth, Nowhere, Reach, Refusal, VipEpoch, VipFailing, VipReport,
+    Answer, Connection, Cut, Grant, Heartbeat, NodeHealth, Nowhere, Reach, Refusal, VipEpoch,
+    VipFailing, VipReport,
 };
 pub use id::{
     BootId, ClusterName, InvalidName, NicId, NicRecord, NodeId, RequestId, VipName, validate_name,

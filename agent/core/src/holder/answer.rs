@@ -228,6 +228,7 @@ impl Holder {
             }
             Some(Record::Holding(holding)) => {
                 holding.lease = lease;
+                self.tells.hear(now, &vip, grant.cut);
                 if epoch > holding.epoch {
                     // A new entry: the address stays, and is read back anew.
                     holding.epoch = epoch;
@@ -251,6 +252,7 @@ impl Holder {
         if !lease.left(now).is_zero() && !self.is_stopping() {
             fx.push(entitled(&vip, epoch));
             let holding = Holding::new(epoch, grant.addresses, lease, grant.probe);
+            self.tells.hear(now, &vip, grant.cut);
             self.records.insert(vip, Record::Holding(holding));
         }
     }

@@ -15,8 +15,8 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 use vipfence_types::{
-    BootId, Clocks, ClusterName, Epoch, Heartbeat, Mutation, NicRecord, NodeHealth, NodeId,
-    VipEpoch, VipName, VipReport,
+    BootId, Clocks, ClusterName, Connection, Cut, Epoch, Heartbeat, Mutation, NicRecord,
+    NodeHealth, NodeId, VipEpoch, VipName, VipReport,
 };
 
 pub(crate) use self::sighted::Meddling;
@@ -25,6 +25,7 @@ use crate::pulse::{Contact, Pulse};
 use crate::reach::Reaches;
 use crate::record::{Record, Sweep};
 use crate::service::Service;
+use crate::tell::Tells;
 use crate::{Call, Effect, EndCause, Event, Input, Spent, Start};
 
 /// Decides what this node may hold, and when it has let go (design.md §6).
@@ -72,10 +73,14 @@ pub struct Holder {
     failing: BTreeMap<VipName, String>,
     pub(crate) pulse: Pulse,
     pub(crate) records: BTreeMap<VipName, Record>,
+    /// The connections that were cut of VIPs that are on their way out: for the next holder.
+    cuts: BTreeMap<VipName, Vec<Connection>>,
     /// What is done around VIPs, for those around which there is anything to do.
     pub(crate) services: BTreeMap<VipName, Service>,
     /// What others hold and the leader wants reached from here.
     reaches: Reaches,
+    /// What clients of VIPs that this node holds are to be told.
+    tells: Tells,
     /// What is spent, or may be: a flush that is under way, or failed, may have reached the disk.
     spent: Spent,
     /// What is spent on disk for sure.
@@ -145,7 +150,9 @@ impl Holder {
             health: NodeHealth::default(),
             failing: BTreeMap::new(),
             reaches: Reaches::default(),
+            tells: Tells::default(),
             records: BTreeMap::new(),
+            cuts: BTreeMap::new(),
             writing: BTreeMap::new(),
             refused: BTreeSet::new(),
             lapsed: BTreeSet::new(),
@@ -189,6 +196,7 @@ impl Holder {
             Input::AddFailed { call, problem } => {
                 self.add_failed(now, call, problem, &mut effects);
             }
+            Input::Cut { call, connections } => self.cut(call, &connections),
             Input::Dropped { call } => self.dropped(call, &mut effects),
             Input::DropFailed { call, .. } if Mutation::ConfirmedWithoutReadBack.is_on() => {
                 self.dropped(call, &mut effects);
@@ -235,7 +243,7 @@ impl Holder {
         for service in self.services.values() {
             wait = wait.min(service.wait(now));
         }
-        wait = wait.min(self.reaches.wait(now));
+        wait = wait.min(self.reaches.wait(now)).min(self.tells.wait(now, &self.records));
         Some(wait.min(self.stop_wait(now)))
     }
 
@@ -269,6 +277,7 @@ impl Holder {
     pub(super) fn heartbeat(&self, now: Clocks) -> Heartbeat {
         let mut held = Vec::new();
         let mut released = Vec::new();
+        let (mut cut, mut room) = (Vec::new(), Connection::PER_MESSAGE);
         for (vip, record) in &self.records {
             match record {
                 Record::Holding(holding) => held.push(VipReport {
@@ -289,7 +298,14 @@ impl Holder {
                     }
                 }
                 Record::Spending(_) => {}
-                Record::Confirming(epoch) => released.push(at(vip, *epoch)),
+                Record::Confirming(epoch) => {
+                    released.push(at(vip, *epoch));
+                    if let Some(cuts) = self.cuts.get(vip) {
+                        let connections: Vec<_> = cuts.iter().take(room).copied().collect();
+                        room -= connections.len();
+                        cut.push(Cut { at: at(vip, *epoch), connections });
+                    }
+                }
             }
         }
         Heartbeat {
@@ -300,6 +316,7 @@ impl Holder {
             seq: self.pulse.next_seq(),
             held,
             released,
+            cut,
             refused: self.refused.iter().cloned().collect(),
             highest_epoch: self.highest_epoch,
             nics: self.nics.clone(),

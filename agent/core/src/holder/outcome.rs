@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use vipfence_types::{Clocks, Mutation, VipName};
+use vipfence_types::{Clocks, Connection, Mutation, VipName};
 
 use super::Holder;
 use crate::lease::Timer;
@@ -118,6 +118,15 @@ impl Holder {
             }
         }
         names
+    }
+
+    /// What was cut is kept, as much of it as is carried, until the release was confirmed.
+    pub(super) fn cut(&mut self, call: Call, connections: &[Connection]) {
+        for vip in self.dropping(call) {
+            let cut = self.cuts.entry(vip).or_default();
+            let room = Connection::PER_VIP.saturating_sub(cut.len());
+            cut.extend(connections.iter().take(room));
+        }
     }
 
     /// The kernel was read back without what this call was to take off.

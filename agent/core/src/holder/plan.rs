@@ -22,6 +22,8 @@ impl Holder {
         self.plan_tasks(now, fx);
         self.plan_spending(now, fx);
         self.plan_adds(now, fx);
+        self.tells.plan(now, &self.records, fx);
+        self.forget_cuts();
         self.reaches.plan(now, &mut self.last_call, fx);
         self.finish_stop(now, fx);
         self.beat(now, fx);
@@ -180,6 +182,15 @@ impl Holder {
                 probe: holding.probe.clone(),
             });
         }
+    }
+
+    /// What was confirmed, and what is held again, has been told as far as it ever will be.
+    fn forget_cuts(&mut self) {
+        let records = &self.records;
+        self.cuts.retain(|vip, _| match records.get(vip) {
+            Some(Record::Dropping(_) | Record::Spending(_) | Record::Confirming(_)) => true,
+            Some(Record::Holding(_)) | None => false,
+        });
     }
 
     fn beat(&mut self, now: Clocks, fx: &mut Vec<Effect>) {

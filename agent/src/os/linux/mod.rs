@@ -3,6 +3,7 @@
 //! ```text
 //!   add ----> record file ----> RTM_NEWADDR with a lifetime ----> look ----> put right ----> announce
 //!   reset --> connections of the address are destroyed while it is still there
+//!   tell  --> bare ACKs to clients whose connections an earlier holder has cut
 //!   remove -> RTM_DELADDR of every entry with the address ------> look ----> record file
 //!   events -> look ----> what this agent has not done (Sighting)
 //! ```
@@ -27,6 +28,7 @@ mod place;
 mod probe;
 mod record;
 mod sockets;
+mod tell;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -35,7 +37,7 @@ mod wire;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -45,7 +47,7 @@ use rtnetlink::packet_route::address::AddressScope;
 use rustix::thread::CapabilitySet;
 use tokio::sync::{Mutex as AsyncMutex, mpsc};
 use vipfence_agent_core::{Found, Sighting};
-use vipfence_types::{KERNEL_LIFETIME_CAP, VipAddress};
+use vipfence_types::{Connection, KERNEL_LIFETIME_CAP, VipAddress};
 
 use self::probe::Probes;
 use self::record::Record;
@@ -90,6 +92,10 @@ pub(crate) struct Kernel {
     sightings: AsyncMutex<mpsc::Receiver<Sighting>>,
     /// Said once that connections cannot be reset.
     complained: AtomicBool,
+    /// Said once that clients cannot be told.
+    mute: AtomicBool,
+    /// The sequence number of what clients are told next.
+    sequence: AtomicU32,
 }
 
 /// How addresses of this program are known again.
@@ -142,6 +148,8 @@ impl Kernel {
             probes: Probes::default(),
             sightings: AsyncMutex::new(sightings),
             complained: AtomicBool::new(false),
+            mute: AtomicBool::new(false),
+            sequence: AtomicU32::new(0),
         })
     }
 
@@ -333,19 +341,55 @@ impl Kernel {
         Err(os_error("something else adds the address as fast as it is taken off"))
     }
 
-    async fn reset(&self, addresses: &[IpAddr]) {
+    /// What was reset, as far as it went.
+    async fn reset(&self, addresses: &[IpAddr]) -> Vec<Connection> {
         let meant = addresses.iter().copied().collect();
-        let reset = tokio::task::spawn_blocking(move || sockets::reset(&meant));
+        let (told, cut) = std::sync::mpsc::channel();
+        let reset = tokio::task::spawn_blocking(move || {
+            sockets::reset(&meant, |connection| {
+                // Nobody listens any more once it takes too long.
+                let _late = told.send(connection);
+            })
+        });
         let why = match tokio::time::timeout(RESET_WITHIN, reset).await {
-            Ok(Ok(Ok(0))) => return,
-            Ok(Ok(Ok(number))) => {
-                return tracing::info!(number, "connections to the address were reset");
-            }
-            Ok(Ok(Err(error))) => error.to_string(),
-            Ok(Err(_)) | Err(_) => "it took too long".to_owned(),
+            Ok(Ok(Ok(()))) => None,
+            Ok(Ok(Err(error))) => Some(error.to_string()),
+            Ok(Err(_)) | Err(_) => Some("it took too long".to_owned()),
         };
-        if !self.complained.swap(true, Ordering::Relaxed) {
+        if let Some(why) = why
+            && !self.complained.swap(true, Ordering::Relaxed)
+        {
             tracing::warn!("connections are not reset when a VIP is let go of, and hang: {why}");
+        }
+        let mut cut: Vec<Connection> = cut.try_iter().collect();
+        let untold = cut.len().saturating_sub(Connection::PER_VIP);
+        cut.truncate(Connection::PER_VIP);
+        if !cut.is_empty() {
+            let carried = cut.len();
+            tracing::info!(
+                carried,
+                untold,
+                "connections to the address were reset; the next holder tells the clients of those \
+                 that are carried"
+            );
+        }
+        cut
+    }
+
+    async fn tell(&self, connections: &[Connection]) {
+        let (all, connections) = (connections.len(), connections.to_vec());
+        // So far apart that at most one of the four can fit into a client's window.
+        let sequence = self.sequence.fetch_add(1 << 30, Ordering::Relaxed);
+        let told = tokio::task::spawn_blocking(move || tell::send(&connections, sequence)).await;
+        match told.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
+            Ok(sent) => {
+                tracing::info!(sent, all, "clients are told that their connections are over")
+            }
+            Err(error) if !self.mute.swap(true, Ordering::Relaxed) => tracing::warn!(
+                "clients that only read are not told that their connections are over, and hang: \
+                 {error}; the agent needs the capability CAP_NET_RAW"
+            ),
+            Err(_) => {}
         }
     }
 
@@ -372,8 +416,12 @@ fn os_error(problem: &str) -> OsError {
 }
 
 impl AddressDriver for Kernel {
-    fn reset_connections<'a>(&'a self, addresses: &'a [IpAddr]) -> BoxFuture<'a, ()> {
+    fn reset_connections<'a>(&'a self, addresses: &'a [IpAddr]) -> BoxFuture<'a, Vec<Connection>> {
         Box::pin(self.reset(addresses))
+    }
+
+    fn tell<'a>(&'a self, connections: &'a [Connection]) -> BoxFuture<'a, ()> {
+        Box::pin(self.tell(connections))
     }
 
     fn add(&self, additions: Vec<Addition>) -> BoxFuture<'_, Vec<Result<(), OsError>>> {

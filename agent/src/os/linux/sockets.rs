@@ -2,17 +2,19 @@
 //! CONFIG_INET_DIAG_DESTROY): the kernel tells both ends, the other one by an RST.
 //!
 //! To be done while the address is still there: without it the kernel finds no way for the RST. One
-//! that Azure does not carry any more reaches nobody; then the local end alone hears of it.
+//! that Azure does not carry any more reaches nobody; then the local end alone hears of it, and the
+//! next holder tells the other one (`tell`).
 //!
 //! The wire format is `linux/inet_diag.h`: three messages, by hand, since no crate that is kept speaks
 //! both it and the version of netlink that the rest of the agent uses.
 
 use std::collections::BTreeSet;
 use std::io::{self, Read as _};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
+use vipfence_types::Connection;
 
 const NETLINK_SOCK_DIAG: i32 = 4;
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
@@ -29,33 +31,39 @@ const STATES: u32 = 0xfff & !(1 << 6 | 1 << 7 | 1 << 10 | 1);
 const HEADER: usize = 16;
 /// Of a message about a socket: family, state, timer and retransmits stand before its id.
 const ID: std::ops::Range<usize> = 4..52;
-/// The local address within an id, after both ports.
+/// The addresses within an id, after both ports (the local one first), which are big-endian.
 const LOCAL: std::ops::Range<usize> = 4..20;
+const REMOTE: std::ops::Range<usize> = 20..36;
 
 /// The kernel answers at once; where it does not, nobody waits.
 const PATIENCE: Duration = Duration::from_millis(200);
 /// The largest part of a dump that a kernel sends.
 const PART: usize = 64 * 1_024;
 
-/// Resets the connections whose local address is one of these. How many there were.
+/// Resets the connections whose local address is one of these, and hands over each that was.
 ///
 /// # Errors
 /// The kernel does not do it, or this process may not.
-pub(super) fn reset(addresses: &BTreeSet<IpAddr>) -> io::Result<usize> {
+pub(super) fn reset(
+    addresses: &BTreeSet<IpAddr>,
+    mut was_reset: impl FnMut(Connection),
+) -> io::Result<()> {
     let socket =
         Socket::new(Domain::from(libc::AF_NETLINK), Type::RAW, Some(NETLINK_SOCK_DIAG.into()))?;
     socket.set_read_timeout(Some(PATIENCE))?;
-    let mut reset = 0;
     // A socket of IPv6 may have an IPv4 address.
     for family in [libc::AF_INET, libc::AF_INET6] {
         let family = u8::try_from(family).map_err(io::Error::other)?;
         for id in connections(&socket, family)? {
-            if local(family, &id).is_some_and(|local| addresses.contains(&local)) {
-                reset += usize::from(destroy(&socket, family, &id)?);
+            let ours = connection(family, &id).filter(|one| addresses.contains(&one.vip.ip()));
+            if let Some(connection) = ours
+                && destroy(&socket, family, &id)?
+            {
+                was_reset(connection);
             }
         }
     }
-    Ok(reset)
+    Ok(())
 }
 
 /// A socket's ports, addresses, interface and cookie, as the kernel has them.
@@ -131,8 +139,15 @@ fn errno(body: &[u8]) -> i32 {
     code.map_or(libc::EPROTO, |code| code.saturating_neg())
 }
 
-fn local(family: u8, id: &Id) -> Option<IpAddr> {
-    let bytes = <[u8; 16]>::try_from(id.get(LOCAL)?).ok()?;
+fn connection(family: u8, id: &Id) -> Option<Connection> {
+    let [a, b, c, d, ..] = *id;
+    let (local, remote) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
+    let vip = SocketAddr::new(address(family, id.get(LOCAL)?)?, local);
+    Some(Connection { client: SocketAddr::new(address(family, id.get(REMOTE)?)?, remote), vip })
+}
+
+fn address(family: u8, bytes: &[u8]) -> Option<IpAddr> {
+    let bytes = <[u8; 16]>::try_from(bytes).ok()?;
     if i32::from(family) == libc::AF_INET {
         let [a, b, c, d, ..] = bytes;
         return Some(Ipv4Addr::new(a, b, c, d).into());
@@ -162,10 +177,13 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv4_address_in_an_ipv6_socket_is_the_ipv4_address() {
+    fn an_ipv4_connection_in_an_ipv6_socket_is_an_ipv4_connection() {
         let mut id = [0; 48];
+        id[0..4].copy_from_slice(&[21, 56, 0xc8, 1]);
         id[LOCAL].copy_from_slice(&Ipv4Addr::new(10, 5, 0, 110).to_ipv6_mapped().octets());
+        id[REMOTE].copy_from_slice(&Ipv4Addr::new(10, 5, 0, 9).to_ipv6_mapped().octets());
         let six = u8::try_from(libc::AF_INET6).unwrap();
-        assert_eq!(local(six, &id), Some(IpAddr::from([10, 5, 0, 110])));
+        let (client, vip) = (([10, 5, 0, 9], 51_201).into(), ([10, 5, 0, 110], 5_432).into());
+        assert_eq!(connection(six, &id), Some(Connection { client, vip }));
     }
 }

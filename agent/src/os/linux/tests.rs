@@ -1,6 +1,7 @@
 //! The driver on a real kernel, each test in a user and network namespace of its own: no root needed.
 
 mod probes;
+mod told;
 
 use std::future::Future;
 use std::io::Read as _;

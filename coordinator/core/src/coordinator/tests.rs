@@ -6,6 +6,7 @@ mod arm;
 mod asks;
 mod batch;
 mod bench;
+mod cuts;
 mod data_path;
 mod drift;
 mod failback;

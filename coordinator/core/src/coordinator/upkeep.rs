@@ -225,10 +225,12 @@ impl Coordinator {
         self.propose(Purpose::Blocked(vip.clone()), body);
     }
 
-    /// New grants and releases are pushed: the node is asked to beat at once.
+    /// New grants and releases are pushed, and what clients are to be told: the node is asked to beat
+    /// at once.
     fn nudge(&mut self, vip: &VipName) {
         let Some(record) = self.state.vip(vip) else { return };
-        let Some(node) = record.holder().filter(|_| record.open.is_some()) else { return };
+        let news = record.open.is_some() || self.mover.has_news_for_holder(record);
+        let Some(node) = record.holder().filter(|_| news) else { return };
         if self.nudged.get(vip) != Some(&record.phase) {
             self.effects.push(Effect::Nudge { node: node.clone() });
             self.nudged.insert(vip.clone(), record.phase);

@@ -10,6 +10,7 @@
 //! I8 (the order of the two tracks). Everything it remembers besides the state dies with the term,
 //! except when this process first had an Expiring grant in its applied state.
 
+mod cuts;
 mod data_path;
 mod peers;
 mod plan;
@@ -21,8 +22,8 @@ use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
 use vipfence_types::{
-    Answer, Clocks, Epoch, Grant, Heartbeat, MoveId, Mutation, NodeId, Refusal, Revision, Term,
-    VipEpoch, VipName, lease_wait,
+    Answer, Clocks, Connection, Epoch, Grant, Heartbeat, MoveId, Mutation, NodeId, Refusal,
+    Revision, Term, VipEpoch, VipName, lease_wait,
 };
 
 use crate::registry::{GrantTrack, Granted, Registry, VipRecord};
@@ -31,6 +32,7 @@ pub use peers::{NodeState, NodeView};
 pub(crate) use plan::Decision;
 pub(crate) use target::Check;
 
+use cuts::Cuts;
 use peers::Peers;
 
 /// How often what is at rest in Azure is read, to notice what others did there.
@@ -56,6 +58,8 @@ pub(crate) struct Lead {
     /// When this process observed itself as the elected leader of this term.
     pub(crate) elected_at: Clocks,
     peers: Peers,
+    /// What clients are to be told by the next holders of VIPs.
+    cuts: Cuts,
     /// What is at rest is read again when it was last read before this.
     watch_since: Clocks,
     /// When this leader first saw each open move.
@@ -89,6 +93,7 @@ impl Mover {
             term,
             elected_at: now,
             peers: Peers::default(),
+            cuts: Cuts::default(),
             watch_since: now,
             open_since: BTreeMap::new(),
             failed: BTreeMap::new(),
@@ -165,7 +170,9 @@ impl Mover {
         if !state.nodes.contains_key(&heartbeat.node) {
             return Err(Refusal::UnknownNode);
         }
-        lead.peers.beat(now, lease_wait(state.timing.lease_ttl()), heartbeat)
+        lead.peers.beat(now, lease_wait(state.timing.lease_ttl()), heartbeat)?;
+        lead.cuts.heard(state, heartbeat);
+        Ok(())
     }
 
     /// Answers a heartbeat, received at `received`, after a quorum round of this term that began
@@ -188,6 +195,7 @@ impl Mover {
             nowhere: lead.nowhere(now, state, heartbeat),
             reach: lead.to_reach(state, &heartbeat.node),
         };
+        let mut room = Connection::PER_MESSAGE;
         for record in state.vips.values() {
             let Some(grant) = record.grant.grant().filter(|g| g.node == heartbeat.node) else {
                 continue;
@@ -205,6 +213,7 @@ impl Mover {
                     hold_without_quorum: record.spec.on_quorum_loss
                         == vipfence_types::QuorumLoss::Hold,
                     probe: record.spec.probe.clone(),
+                    cut: lead.cuts.give(now, record, &heartbeat.node, &mut room),
                 });
             }
             match record.grant {
@@ -258,6 +267,11 @@ impl Mover {
         state.nodes.keys().map(|node| (node.clone(), view(node))).collect()
     }
 
+    /// Whether a VIP's holder has something new to tell clients.
+    pub(crate) fn has_news_for_holder(&self, record: &VipRecord) -> bool {
+        self.lead.as_ref().is_some_and(|lead| lead.cuts.has_news(record))
+    }
+
     /// Marks a target as not able to take a VIP for a while.
     pub(crate) fn target_failed(
         &mut self,
@@ -291,6 +305,7 @@ impl Mover {
 
 impl Lead {
     fn applied(&mut self, now: Clocks, state: &Registry) {
+        self.cuts.applied(state);
         let open = state.vips.values().filter_map(|r| Some((r.name.clone(), r.open?)));
         let open: BTreeMap<_, _> = open
             .map(|key| {

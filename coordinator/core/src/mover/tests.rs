@@ -121,6 +121,7 @@ impl Stand {
             seq: self.seq,
             held: vec![],
             released: vec![],
+            cut: vec![],
             refused: vec![],
             highest_epoch: Epoch(0),
             nics: vec![],

@@ -3,8 +3,8 @@
 use tonic::Status;
 use vipfence_proto::v1;
 use vipfence_types::{
-    Answer, Epoch, Grant, Heartbeat, NicId, NicRecord, NodeHealth, NodeId, Nowhere, Reach, Term,
-    VipEpoch, VipFailing, VipName, VipReport,
+    Answer, Connection, Cut, Epoch, Grant, Heartbeat, NicId, NicRecord, NodeHealth, NodeId,
+    Nowhere, Reach, Term, VipEpoch, VipFailing, VipName, VipReport,
 };
 
 use super::{
@@ -43,6 +43,7 @@ pub(in crate::api) fn heartbeat(message: v1::BeatRequest) -> Result<Heartbeat, S
         seq: message.seq,
         held: held.collect::<Result<_, Status>>()?,
         released: message.released.iter().map(at).collect::<Result<_, _>>()?,
+        cut: cuts(&message.cut),
         refused: message.refused.iter().map(at).collect::<Result<_, _>>()?,
         highest_epoch: Epoch(message.highest_epoch),
         nics: nics
@@ -59,11 +60,43 @@ pub(in crate::api) fn heartbeat(message: v1::BeatRequest) -> Result<Heartbeat, S
     })
 }
 
+/// What can be read of cut connections. No lease depends on them, so nothing of them is refused.
+fn cuts(messages: &[v1::VipCut]) -> Vec<Cut> {
+    let mut room = Connection::PER_MESSAGE;
+    let cut = |message: &v1::VipCut| {
+        let vip = VipName::new(&message.vip).ok()?;
+        let at = VipEpoch { vip, epoch: Epoch(message.epoch) };
+        Some(Cut { at, connections: connections(&message.connections, &mut room) })
+    };
+    messages.iter().filter_map(cut).collect()
+}
+
+/// As many as are carried of one VIP, and as there is room for.
+fn connections(messages: &[v1::Connection], room: &mut usize) -> Vec<Connection> {
+    let read = |message: &v1::Connection| {
+        let (client, vip) = (message.client.parse().ok()?, message.vip.parse().ok()?);
+        Some(Connection { client, vip })
+    };
+    let most = Connection::PER_VIP.min(*room);
+    let connections: Vec<Connection> = messages.iter().filter_map(read).take(most).collect();
+    *room -= connections.len();
+    connections
+}
+
+fn connection_messages(connections: &[Connection]) -> Vec<v1::Connection> {
+    let message = |one: &Connection| v1::Connection {
+        client: one.client.to_string(),
+        vip: one.vip.to_string(),
+    };
+    connections.iter().map(message).collect()
+}
+
 pub(in crate::api) fn answer(message: v1::BeatResponse) -> Result<Answer, String> {
     let at = |vip: &str, epoch: u64| -> Result<VipEpoch, String> {
         let vip = VipName::new(vip).map_err(|error| error.to_string())?;
         Ok(VipEpoch { vip, epoch: Epoch(epoch) })
     };
+    let mut room = Connection::PER_MESSAGE;
     let grants = message.grants.into_iter().map(|grant| {
         let addresses = grant.addresses.iter().map(|entry| {
             address("grants.addresses", entry).map_err(|status| status.message().to_owned())
@@ -79,6 +112,7 @@ pub(in crate::api) fn answer(message: v1::BeatResponse) -> Result<Answer, String
                 .map(probe)
                 .transpose()
                 .map_err(|status| status.message().to_owned())?,
+            cut: connections(&grant.cut, &mut room),
         })
     });
     let reach = message.reach.into_iter().map(|entry| {
@@ -122,6 +156,11 @@ pub(in crate::api) fn heartbeat_message(beat: &Heartbeat) -> v1::BeatRequest {
         .iter()
         .map(|one| v1::VipFailing { vip: one.vip.to_string(), reason: one.reason.clone() });
     let nics = beat.nics.iter();
+    let cut = beat.cut.iter().map(|cut| v1::VipCut {
+        vip: cut.at.vip.to_string(),
+        epoch: cut.at.epoch.0,
+        connections: connection_messages(&cut.connections),
+    });
     v1::BeatRequest {
         cluster: beat.cluster.to_string(),
         node: beat.node.to_string(),
@@ -141,6 +180,7 @@ pub(in crate::api) fn heartbeat_message(beat: &Heartbeat) -> v1::BeatRequest {
         version: beat.version.clone(),
         failing: failing.collect(),
         reached: beat.reached.iter().map(at).collect(),
+        cut: cut.collect(),
     }
 }
 
@@ -152,6 +192,7 @@ pub(in crate::api) fn answer_message(answer: Answer) -> v1::BeatResponse {
         addresses: grant.addresses.iter().map(address_message).collect(),
         hold_without_quorum: grant.hold_without_quorum,
         probe: grant.probe.as_ref().map(probe_message),
+        cut: connection_messages(&grant.cut),
     });
     let releasing = answer.releasing.iter();
     v1::BeatResponse {

@@ -1,6 +1,6 @@
 //! I1: one holder. And of I8: who adds.
 
-use std::net::IpAddr;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use vipfence_coordinator_core::{Applied, Body, Step, VipRecord};
 use vipfence_types::{Epoch, VipName};
@@ -83,6 +83,42 @@ impl Holders {
             return Ok(());
         }
         self.nobody_else_is_entitled(truth, Some(node), vip, epoch)
+    }
+
+    /// Clients are told by nobody but the one that may hold the VIP, and of its own addresses.
+    pub(crate) fn told(
+        &self,
+        truth: &Truth<'_>,
+        log: &Log,
+        node: usize,
+        vip: &VipName,
+        addresses: &BTreeSet<IpAddr>,
+    ) -> Verdict {
+        let (machine, name) = (truth.machines.node(node), truth.machines.node(node).name());
+        if machine.is_excused() {
+            return Ok(());
+        }
+        for (other, machine) in truth.nodes().enumerate().filter(|(other, _)| *other != node) {
+            let entitled = machine.entitled(truth.now).iter().any(|held| held.vip == *vip);
+            let has = addresses.iter().any(|address| machine.counts_as_having(*address));
+            if (entitled || has) && !machine.is_excused() {
+                let other = truth.machines.node(other).name();
+                return violated(
+                    "Told",
+                    format!("{name} tells clients of {vip}, {other} holds it"),
+                );
+            }
+        }
+        let ours = |address: &IpAddr| {
+            let record = log.registry.vip(vip);
+            record.is_none_or(|record| {
+                record.spec.addresses.iter().any(|one| one.address == *address)
+            })
+        };
+        match addresses.iter().find(|address| !ours(address)) {
+            Some(other) => violated("Told", format!("{name} tells clients of {vip} from {other}")),
+            None => Ok(()),
+        }
     }
 
     fn nobody_else_is_entitled(

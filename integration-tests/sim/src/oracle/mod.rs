@@ -238,6 +238,11 @@ impl Oracle {
                 self.holders.changed();
                 Ok(())
             }
+            Fact::Told { vip, addresses } => {
+                timeline.note(truth.now, || format!("{name}: tells clients of {vip}"));
+                sometimes.saw("clients were told that their connections are over");
+                self.holders.told(truth, &self.log, node, &vip, &addresses)
+            }
             Fact::Task { vip, epoch, task, what } => {
                 timeline
                     .note(truth.now, || format!("{name}: {task} of {vip} at {epoch}: {what:?}"));

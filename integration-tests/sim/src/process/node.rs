@@ -64,6 +64,10 @@ impl Process {
                 agent::Effect::Sweep { call, managed: _, keep } => {
                     self.ask_os(OsCall::Sweep { call, keep }, host, out);
                 }
+                agent::Effect::Tell { vip, connections, computed_at, start_within } => {
+                    let call = OsCall::Tell { vip, connections, computed_at, start_within };
+                    self.ask_os(call, host, out);
+                }
                 agent::Effect::PersistSpent { call, vip, addresses, epoch } => {
                     self.ask_disk(DiskCall::Spend { call, vip, addresses, epoch }, host, out);
                 }

@@ -7,10 +7,10 @@
 use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
 use vipfence_agent_core::{self as agent, Call};
-use vipfence_types::{Clocks, Mutation, Probe, VipEpoch};
+use vipfence_types::{Clocks, Connection, Mutation, Probe, VipEpoch, VipName};
 
 use super::{Fact, Host, Local, Out, Process};
-use crate::time::ms;
+use crate::{chance::Chance, time::ms};
 
 /// A call to the OS that waits for its turn.
 #[derive(Debug)]
@@ -25,6 +25,12 @@ pub(super) enum OsCall {
     Sweep {
         call: Call,
         keep: BTreeSet<IpAddr>,
+    },
+    Tell {
+        vip: VipName,
+        connections: Vec<Connection>,
+        computed_at: Clocks,
+        start_within: Duration,
     },
 }
 
@@ -97,6 +103,10 @@ impl Process {
                 if works && !Mutation::AnsweredAfterDrop.is_on() {
                     host.kernel.gate.refuse(&addresses);
                 }
+                let connections = drawn(&addresses, host);
+                if !connections.is_empty() {
+                    self.tell_node(agent::Input::Cut { call, connections }, host, out);
+                }
                 for address in addresses.into_iter().filter(|_| works) {
                     take_off(address, host, out);
                 }
@@ -112,6 +122,15 @@ impl Process {
                     take_off(address, host, out);
                 }
                 removed(call, fails)
+            }
+            // A kernel refuses where the address is not there; the machine must not count on it.
+            OsCall::Tell { vip, connections, computed_at, start_within } => {
+                let late = host.now.longest_since(computed_at) > start_within;
+                if !late {
+                    let addresses = connections.iter().map(|one| one.vip.ip()).collect();
+                    out.facts.push(Fact::Told { vip, addresses });
+                }
+                return;
             }
         };
         self.tell_node(outcome, host, out);
@@ -168,6 +187,21 @@ fn answer(
         out.facts.push(Fact::Opened { vip, epoch, port });
     }
     true
+}
+
+/// Connections to what is about to go: each address has a few, or none. From a stream of their own.
+fn drawn(addresses: &[IpAddr], host: &Host<'_>) -> Vec<Connection> {
+    let mut chance = Chance::of(host.now.mono_us, 0);
+    let there = addresses.iter().filter(|address| host.kernel.has(**address));
+    let mut all = Vec::new();
+    for address in there {
+        for _ in 0..chance.within(0, 3) {
+            let port = u16::try_from(chance.within(1_024, 65_535)).unwrap_or_default();
+            let client = ([10, 5, 0, 200], port).into();
+            all.push(Connection { client, vip: (*address, 5_432).into() });
+        }
+    }
+    all
 }
 
 fn take_off(address: IpAddr, host: &mut Host<'_>, out: &mut Out) {

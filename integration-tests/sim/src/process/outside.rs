@@ -3,7 +3,12 @@
 //!
 //! Only data: what is done with it stands in the other modules, and in the world.
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+    time::Duration,
+};
 
 use vipfence_agent_core as agent;
 use vipfence_coordinator_core::{self as core, HttpId, HttpRequest};
@@ -90,6 +95,11 @@ pub(crate) enum Fact {
     /// An address was taken off the OS.
     Dropped {
         address: IpAddr,
+    },
+    /// Clients were told in the name of these addresses that their connections are over.
+    Told {
+        vip: VipName,
+        addresses: BTreeSet<IpAddr>,
     },
     /// Something around a VIP, by what really runs; of epoch 0: units that are stopped, for no
     /// entitlement, or unknown to the disk.

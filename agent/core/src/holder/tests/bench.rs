@@ -5,8 +5,8 @@ use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
 use vipfence_types::{
-    Answer, BootId, Clocks, ClusterName, Epoch, Grant, Heartbeat, NicId, NicRecord, NodeId,
-    Nowhere, Reach, Refusal, Term, VipAddress, VipEpoch, VipName,
+    Answer, BootId, Clocks, ClusterName, Connection, Epoch, Grant, Heartbeat, NicId, NicRecord,
+    NodeId, Nowhere, Reach, Refusal, Term, VipAddress, VipEpoch, VipName,
 };
 
 use crate::{Call, Effect, EndCause, Event, Found, Holder, Input, Spent, Start};
@@ -37,6 +37,10 @@ pub(super) fn address(vip: &str) -> IpAddr {
     IpAddr::from([10, 5, 0, last])
 }
 
+pub(super) fn connection(vip: &str, port: u16) -> Connection {
+    Connection { client: ([10, 5, 0, 9], port).into(), vip: (address(vip), 5_432).into() }
+}
+
 pub(super) fn at(vip: &str, epoch: u64) -> VipEpoch {
     VipEpoch { vip: name(vip), epoch: Epoch(epoch) }
 }
@@ -48,6 +52,7 @@ pub(super) fn grant(vip: &str, epoch: u64) -> Grant {
         addresses: vec![VipAddress::host(address(vip))],
         hold_without_quorum: false,
         probe: None,
+        cut: vec![],
     }
 }
 

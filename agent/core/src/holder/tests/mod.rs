@@ -4,6 +4,7 @@ mod around;
 mod attacks;
 mod beats;
 mod bench;
+mod cuts;
 mod leases;
 mod random;
 mod reaches;

@@ -2,6 +2,7 @@
 //! and a disk that do as they are told, late. After each step (I1, I5, I8):
 //!
 //! - nothing is held, and nothing added, beyond a lease that was granted;
+//! - no client is told anything of a VIP without a lease, or in the name of another VIP's address;
 //! - nothing is added that was ever confirmed as released, or is spent on disk;
 //! - nothing is confirmed that is not spent on disk, or that the kernel still has;
 //! - an agent that was stopped has ended in time, and if it kept its VIPs and had time to, it left
@@ -15,11 +16,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use proptest::prelude::*;
 use vipfence_types::{
-    Answer, BootId, Clocks, Epoch, Grant, Nowhere, Refusal, Term, VipEpoch, VipName,
+    Answer, BootId, Clocks, Connection, Epoch, Grant, Nowhere, Refusal, Term, VipEpoch, VipName,
 };
 
 use super::around::{Around, duties};
-use super::bench::{address, at, grant, name, start};
+use super::bench::{address, at, connection, grant, name, start};
 use crate::{Effect, Found, Holder, Input, OnStop, Sighting, Spent, Start};
 
 const VIPS: [&str; 2] = ["demo", "other"];
@@ -202,6 +203,12 @@ impl World {
                     self.check_add(&effect);
                     self.kernel_calls.push_back(effect);
                 }
+                Effect::Tell { vip, connections, start_within, .. } => {
+                    self.check_tell(vip, *start_within);
+                    let ours = |one: &Connection| one.vip.ip() == address(vip.as_str());
+                    assert!(connections.iter().all(ours), "told in another's name");
+                    self.kernel_calls.push_back(effect);
+                }
                 Effect::Drop { .. } | Effect::Sweep { .. } => self.kernel_calls.push_back(effect),
                 Effect::PersistSpent { .. } | Effect::Run { .. } | Effect::NoteServing { .. } => {
                     self.disk_calls.push_back(effect);
@@ -241,6 +248,14 @@ impl World {
             let left = ttl.saturating_sub(self.now.longest_since(*sent));
             granted == key && (*hold || for_so_long <= left)
         })
+    }
+
+    fn check_tell(&self, vip: &VipName, for_so_long: Duration) {
+        let any = self
+            .leases
+            .iter()
+            .any(|(granted, ..)| granted.vip == *vip && self.may_hold(granted, for_so_long));
+        assert!(any, "told without a lease");
     }
 
     fn check_confirmation(&mut self, released: &VipEpoch) {
@@ -292,11 +307,18 @@ impl World {
                     Input::Added { call, at }
                 });
             }
+            Effect::Tell { vip, computed_at, start_within, .. } => {
+                if self.now.longest_since(computed_at) <= start_within {
+                    self.check_tell(&vip, Duration::ZERO);
+                }
+            }
             Effect::Drop { call, .. } | Effect::Sweep { call, .. } if fails => {
                 self.step(Input::DropFailed { call, problem });
             }
             Effect::Drop { call, addresses, .. } => {
                 self.kernel.retain(|one, _| !addresses.contains(one));
+                let connections = vec![connection(VIPS[0], 1)];
+                self.step(Input::Cut { call, connections });
                 self.step(Input::Dropped { call });
             }
             Effect::Sweep { call, keep, .. } => {
@@ -340,7 +362,9 @@ impl World {
         let mut releasing = Vec::new();
         for (vip, word) in VIPS.iter().zip(words) {
             if word.granted {
+                let ours = |port| VIPS.map(|vip| connection(vip, port));
                 let given = Grant {
+                    cut: (1..word.epoch).map_while(|n| n.try_into().ok()).flat_map(ours).collect(),
                     lease_ttl_ms: ttl_ms,
                     hold_without_quorum: hold,
                     ..grant(vip, word.epoch)

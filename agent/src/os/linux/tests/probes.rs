@@ -40,7 +40,7 @@ async fn ask(say: &'static str) -> Result<String, ErrorKind> {
 }
 
 /// `nft` is there; else the test is skipped, but not in CI.
-fn can_gate() -> bool {
+pub(super) fn can_gate() -> bool {
     let there = Command::new("nft").env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").arg("-v").output();
     let there = there.is_ok_and(|output| output.status.success());
     assert!(there || std::env::var_os("CI").is_none(), "no nft: install nftables");

@@ -6,8 +6,8 @@ use std::{
 };
 
 use vipfence_types::{
-    Answer, BootId, ClusterName, Epoch, Heartbeat, NicRecord, NodeHealth, NodeId, Refusal,
-    VipEpoch, VipFailing, VipName, VipReport,
+    Answer, BootId, ClusterName, Connection, Cut, Epoch, Heartbeat, NicRecord, NodeHealth, NodeId,
+    Refusal, VipEpoch, VipFailing, VipName, VipReport,
 };
 
 use super::bench::{demo, nic_of};
@@ -42,6 +42,8 @@ pub(super) struct Agent {
     pub(super) refused: BTreeSet<VipEpoch>,
     pub(super) not_taken: BTreeSet<VipEpoch>,
     pub(super) reached: Vec<VipEpoch>,
+    /// What every release cuts.
+    pub(super) cuts: Vec<Connection>,
     pub(super) report_nics: bool,
 }
 
@@ -66,6 +68,8 @@ impl Agent {
             problem: String::new(),
             unfit: self.unfit.unwrap_or("it failed").to_owned(),
         });
+        let cut = self.released.iter().filter(|_| !self.cuts.is_empty());
+        let cut = cut.map(|at| Cut { at: at.clone(), connections: self.cuts.clone() });
         let failing = self.failing.map(|why| VipFailing { vip: demo(), reason: why.to_owned() });
         let highest = self.spent.values().max().copied().unwrap_or_default();
         let nic = NicRecord { name: "eth0".into(), id: nic_of(name.as_str()) };
@@ -77,6 +81,7 @@ impl Agent {
             seq: self.seq,
             held: held.chain(not_taken).collect(),
             released: self.released.iter().cloned().collect(),
+            cut: cut.collect(),
             refused: self.refused.iter().cloned().collect(),
             highest_epoch: highest,
             nics: if self.report_nics { vec![nic] } else { vec![] },

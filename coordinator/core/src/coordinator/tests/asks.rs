@@ -65,6 +65,7 @@ fn beat(id: u64, from: &str) -> Input {
         seq: id,
         held: vec![],
         released: vec![],
+        cut: vec![],
         refused: vec![],
         highest_epoch: vipfence_types::Epoch(0),
         nics: vec![vipfence_types::NicRecord {

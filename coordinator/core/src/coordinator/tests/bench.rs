@@ -156,6 +156,7 @@ impl Bench {
                 refused: BTreeSet::new(),
                 not_taken: BTreeSet::new(),
                 reached: vec![],
+                cuts: vec![],
                 report_nics: role.may_hold(),
             };
             agents.insert(node(name), agent);
