@@ -7,18 +7,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::mpsc::{Sender, UnboundedReceiver};
 use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 use tracing::{error, warn};
 use vipfence_agent_core::{Call, Input, Serving};
-use vipfence_types::{Clocks, Connection, Epoch, VipName};
+use vipfence_types::{Connection, Epoch, VipName};
 
 use super::state::{NodeState, StateError};
 use crate::clock::ClockSource;
-use crate::os::{Addition, AddressDriver, OsError};
+use crate::os::{Addition, AddressDriver, Deadline, OsError};
 
 /// A call to the OS.
 pub(super) enum OsCall {
@@ -34,20 +33,17 @@ pub(super) enum OsCall {
         managed: BTreeSet<IpAddr>,
         keep: BTreeSet<IpAddr>,
     },
-    /// Begun later than so long after that it is left out.
+    /// Left out where it is too late.
     Tell {
         connections: Vec<Connection>,
-        computed_at: Clocks,
-        start_within: Duration,
+        deadline: Deadline,
     },
 }
 
-/// Addresses to put on the OS, and when that must have begun.
+/// Addresses to put on the OS.
 pub(super) struct AddCall {
     pub(super) call: Call,
     pub(super) addition: Addition,
-    pub(super) computed_at: Clocks,
-    pub(super) start_within: Duration,
 }
 
 /// A call to the disk.
@@ -102,8 +98,8 @@ pub(super) async fn work_os(
                 let removed = removed(call, driver.remove(addresses).await);
                 cut.into_iter().chain([removed]).collect()
             }
-            OsCall::Tell { connections, computed_at, start_within } => {
-                if clocks.now().longest_since(computed_at) <= start_within {
+            OsCall::Tell { connections, deadline } => {
+                if deadline.check().is_ok() {
                     driver.tell(&connections).await;
                 }
                 vec![]
@@ -133,14 +129,13 @@ async fn add_all(
     let mut outcomes = Vec::new();
     let mut begun = Vec::new();
     let mut additions = Vec::new();
-    for AddCall { call, addition, computed_at, start_within } in adds {
-        let waited = clocks.now().longest_since(computed_at);
-        if waited > start_within {
-            let problem = format!("the OS was busy for {} ms", waited.as_millis());
-            outcomes.push(Input::AddFailed { call, problem });
-        } else {
-            begun.push(call);
-            additions.push(addition);
+    for AddCall { call, addition } in adds {
+        match addition.deadline.check() {
+            Err(OsError { problem }) => outcomes.push(Input::AddFailed { call, problem }),
+            Ok(()) => {
+                begun.push(call);
+                additions.push(addition);
+            }
         }
     }
     if additions.is_empty() {

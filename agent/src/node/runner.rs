@@ -10,7 +10,7 @@ use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use vipfence_agent_core::{Call, Effect, Event, HeldVip, Input, LOOK_EVERY, LocalView};
-use vipfence_types::{BootId, Heartbeat, VipName};
+use vipfence_types::{BootId, Clocks, Heartbeat, VipName};
 
 use super::calls::{AddCall, DiskCall, OsCall, watch_os, work_disk, work_os};
 use super::state::NodeState;
@@ -18,7 +18,7 @@ use super::tasks::{TaskCall, Tasks};
 use super::transport::{BeatError, BeatTransport};
 use super::{NodeHandle, NodeTally, journal};
 use crate::duty::Attendant;
-use crate::os::{Addition, AddressDriver};
+use crate::os::{Addition, AddressDriver, Deadline};
 use crate::supervisor::Supervisor;
 
 /// How long an ending node waits for its queues, so that the state directory is free afterwards.
@@ -140,12 +140,11 @@ impl Runner {
                     computed_at,
                     start_within,
                     probe,
-                } => self.ask_os(OsCall::Add(AddCall {
-                    call,
-                    addition: Addition { vip, epoch, addresses, lifetime, probe },
-                    computed_at,
-                    start_within,
-                })),
+                } => {
+                    let deadline = self.deadline(computed_at, start_within);
+                    let addition = Addition { vip, epoch, addresses, lifetime, deadline, probe };
+                    self.ask_os(OsCall::Add(AddCall { call, addition }));
+                }
                 Effect::Drop { call, vip, addresses } => {
                     let reset = self.attendant.resets_connections(&vip);
                     self.ask_os(OsCall::Remove { call, addresses, reset });
@@ -155,7 +154,8 @@ impl Runner {
                 }
                 Effect::Tell { vip, connections, computed_at, start_within } => {
                     if self.attendant.resets_connections(&vip) {
-                        self.ask_os(OsCall::Tell { connections, computed_at, start_within });
+                        let deadline = self.deadline(computed_at, start_within);
+                        self.ask_os(OsCall::Tell { connections, deadline });
                     }
                 }
                 Effect::PersistSpent { call, vip, addresses, epoch } => {
@@ -232,6 +232,10 @@ impl Runner {
             Event::NotEntitled { vip, .. } => self.ask_disk(DiskCall::Token(vip.clone(), None)),
             _ => {}
         }
+    }
+
+    fn deadline(&self, computed_at: Clocks, within: Duration) -> Deadline {
+        Deadline { clocks: Arc::clone(&self.handle.clocks), computed_at, within }
     }
 
     fn ask_os(&self, call: OsCall) {

@@ -352,10 +352,13 @@ async fn an_add_that_waited_too_long_is_not_begun() {
                 epoch: Epoch(7),
                 addresses: vec![VipAddress::host(address())],
                 lifetime: Duration::from_secs(3),
+                deadline: crate::os::Deadline {
+                    clocks: Arc::clone(&clocks),
+                    computed_at: now,
+                    within: Duration::from_millis(100),
+                },
                 probe: None,
             },
-            computed_at: now,
-            start_within: Duration::from_millis(100),
         }))
         .ok()
         .unwrap();

@@ -15,11 +15,14 @@ pub(crate) mod userspace;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use vipfence_agent_core::{Found, Sighting};
-use vipfence_types::{Connection, Epoch, Probe, VipAddress, VipName};
+use vipfence_types::{Clocks, Connection, Epoch, Probe, VipAddress, VipName};
+
+use crate::clock::ClockSource;
 
 /// A call to the OS failed: the addresses may or may not be there.
 #[derive(Debug, thiserror::Error)]
@@ -40,8 +43,35 @@ pub(crate) struct Addition {
     pub(crate) addresses: Vec<VipAddress>,
     /// The valid lifetime of all of them: whole seconds, from the moment of the call.
     pub(crate) lifetime: Duration,
+    /// Until when a call may be made: the lifetime was computed from a lease that runs meanwhile.
+    pub(crate) deadline: Deadline,
     /// The load balancer's probe that is answered for as long.
     pub(crate) probe: Option<Probe>,
+}
+
+/// When something must be begun on the OS. Looked at right before each call that gives a lifetime: a
+/// process that was stopped on its way there would outlive its lease (I1).
+#[derive(Clone)]
+pub(crate) struct Deadline {
+    pub(crate) clocks: Arc<dyn ClockSource>,
+    pub(crate) computed_at: Clocks,
+    pub(crate) within: Duration,
+}
+
+impl Deadline {
+    pub(crate) fn check(&self) -> Result<(), OsError> {
+        let waited = self.clocks.now().longest_since(self.computed_at);
+        if waited <= self.within {
+            return Ok(());
+        }
+        Err(OsError { problem: format!("the OS was busy for {} ms", waited.as_millis()) })
+    }
+}
+
+impl fmt::Debug for Deadline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} after {:?}", self.within, self.computed_at)
+    }
 }
 
 /// Which interface belongs to a NIC of this node.

@@ -207,7 +207,9 @@ impl Kernel {
         for (addition, outcome) in additions.iter().zip(&mut outcomes) {
             if let (Some(probe), Ok(())) = (&addition.probe, &outcome) {
                 let addresses = addition.addresses.iter().map(|one| one.address);
-                *outcome = self.probes.answer(addresses.collect(), probe, addition.lifetime).await;
+                let addresses = addresses.collect();
+                let Addition { lifetime, deadline, .. } = addition;
+                *outcome = self.probes.answer(addresses, probe, *lifetime, deadline).await;
             }
         }
         outcomes
@@ -244,6 +246,7 @@ impl Kernel {
                 (None, Some(look)) => self.place(one, look)?,
                 (None, None) => return Err(os_error("its interface is not known yet")),
             };
+            addition.deadline.check()?;
             let set =
                 wire::set(&self.handle, &link, one.address, one.prefix_len, addition.lifetime);
             if let Err(error) = set.await {

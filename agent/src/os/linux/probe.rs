@@ -18,7 +18,7 @@ use tokio::sync::{Mutex, Semaphore};
 use tokio::task::JoinHandle;
 use vipfence_types::{Probe, ProbeProtocol};
 
-use super::super::OsError;
+use super::super::{Deadline, OsError};
 use super::gate::Gate;
 use super::os_error;
 
@@ -57,6 +57,7 @@ impl Probes {
         addresses: Vec<IpAddr>,
         probe: &Probe,
         lifetime: Duration,
+        deadline: &Deadline,
     ) -> Result<(), OsError> {
         let mut answered = self.answered.lock().await;
         let port = probe.port;
@@ -69,9 +70,14 @@ impl Probes {
             let listener = listen(probe).await?;
             answered.insert(port, Answered { addresses, probe: probe.clone(), listener });
         }
-        let gate = Arc::clone(&self.gate);
-        match in_time(move || gate.open(port, lifetime)).await {
-            Ok(()) => Ok(()),
+        let (gate, deadline) = (Arc::clone(&self.gate), deadline.clone());
+        let opened = in_time(move || match deadline.check() {
+            Ok(()) => gate.open(port, lifetime).map(Ok),
+            late => Ok(late),
+        });
+        match opened.await {
+            // Too late: the listener stays, behind the gate as it is.
+            Ok(in_time) => in_time,
             Err(error) => {
                 // Somebody may have flushed the rules: they are put there anew the next time.
                 if let Some(unguarded) = answered.remove(&port) {
@@ -102,9 +108,9 @@ impl Probes {
     }
 }
 
-async fn in_time(
-    call: impl FnOnce() -> std::io::Result<()> + Send + 'static,
-) -> Result<(), std::io::Error> {
+async fn in_time<T: Send + 'static>(
+    call: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> Result<T, std::io::Error> {
     tokio::task::spawn_blocking(call).await.map_err(std::io::Error::other)?
 }
 

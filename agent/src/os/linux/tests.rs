@@ -7,14 +7,15 @@ use std::future::Future;
 use std::io::Read as _;
 use std::net::UdpSocket;
 use std::process::Command;
+use std::sync::atomic::AtomicUsize;
 
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags};
 use rtnetlink::{LinkBridge, LinkUnspec, LinkVeth};
-use vipfence_types::{Epoch, KERNEL_SLACK, VipName};
+use vipfence_types::{Clocks, Epoch, KERNEL_SLACK, VipName};
 
-use super::super::Selector;
+use super::super::{Deadline, Selector};
 use super::*;
-use crate::clock::{ClockSource as _, SystemClocks};
+use crate::clock::{ClockSource, SystemClocks};
 
 const INSIDE: &str = "VIPFENCE_TEST_INSIDE_NAMESPACE";
 
@@ -51,6 +52,25 @@ fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
+/// The clocks of a process that is stopped for a minute once it has looked at them so often.
+struct Stopped {
+    looks: AtomicUsize,
+    after: usize,
+}
+
+impl ClockSource for Stopped {
+    fn now(&self) -> Clocks {
+        let stopped = self.looks.fetch_add(1, Ordering::Relaxed) >= self.after;
+        Clocks::all_at(Duration::from_secs(if stopped { 60 } else { 0 }))
+    }
+}
+
+fn stopped_after(looks: usize) -> Deadline {
+    let clocks = Arc::new(Stopped { looks: AtomicUsize::new(0), after: looks });
+    let (computed_at, within) = (Clocks::all_at(Duration::ZERO), Duration::from_millis(100));
+    Deadline { clocks, computed_at, within }
+}
+
 fn addition(addresses: &[&str], secs: u64) -> Addition {
     let vip_address = |one: &&str| VipAddress::host(ip(one));
     Addition {
@@ -58,6 +78,7 @@ fn addition(addresses: &[&str], secs: u64) -> Addition {
         epoch: Epoch(7),
         addresses: addresses.iter().map(vip_address).collect(),
         lifetime: Duration::from_secs(secs),
+        deadline: stopped_after(usize::MAX),
         probe: None,
     }
 }

@@ -39,6 +39,11 @@ impl Bench {
             epoch: Epoch(epoch),
             addresses: vec![VipAddress::host(IpAddr::from([10, 5, 0, last]))],
             lifetime: Duration::from_secs(3),
+            deadline: crate::os::Deadline {
+                clocks: self.clocks.clone(),
+                computed_at: self.clocks.now(),
+                within: Duration::from_millis(100),
+            },
             probe: None,
         };
         let added = self.driver.add(vec![addition]).await;

@@ -135,6 +135,34 @@ fn rules_that_somebody_flushed_are_put_back_by_the_next_renewal() {
 }
 
 #[test]
+fn a_process_that_was_stopped_in_an_add_neither_sets_an_address_nor_opens_the_gate() {
+    inside(
+        "probes::a_process_that_was_stopped_in_an_add_neither_sets_an_address_nor_opens_the_gate",
+        async {
+            if !can_gate() {
+                return;
+            }
+            let node = Node::new().await;
+            up(&node.somebody, "lo").await;
+            let held = |looks| Addition {
+                probe: Some(probe(ProbeProtocol::Tcp, "")),
+                deadline: stopped_after(looks),
+                ..addition(&["10.5.0.110"], 3)
+            };
+            let has = async || node.kernel.found(&[ip("10.5.0.110")].into()).await.unwrap().len();
+            for (looks, address) in [(0, 0), (1, 1)] {
+                let outcome = node.kernel.add(vec![held(looks)]).await.pop().unwrap();
+                assert_eq!(outcome.unwrap_err().problem, "the OS was busy for 60000 ms");
+                assert_eq!(has().await, address, "after {looks} looks at the clock");
+                assert_eq!(ask("").await, Err(ErrorKind::ConnectionRefused));
+            }
+            hold(&node, probe(ProbeProtocol::Tcp, ""), 3).await;
+            assert_eq!(ask("").await.as_deref(), Ok(""));
+        },
+    );
+}
+
+#[test]
 fn a_probe_port_that_something_else_has_is_named() {
     inside("probes::a_probe_port_that_something_else_has_is_named", async {
         if !can_gate() {
