@@ -101,6 +101,7 @@ mutations! {
     HeldBeforeReached, "I8", "a VIP that another node must reach is held before one has";
     ReachedAtAnyEpoch, "I8", "a node that has reached an earlier holder counts as having reached this one";
     AttemptKept, "I8", "an attempt to reach an earlier holder counts for the present one";
+    ToldLate, "Told", "clients are told that their connections are over although the time for it has passed";
 }
 
 impl Mutation {

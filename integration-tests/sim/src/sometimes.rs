@@ -60,6 +60,7 @@ pub const MUST_HAPPEN: &[&str] = &[
     "a VIP is not reached in time",
     "an answer of an earlier holder comes late",
     "a probe's answer arrives when its node answers no more",
+    "clients were told that their connections are over",
 ];
 
 impl Sometimes {

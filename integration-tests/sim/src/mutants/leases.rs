@@ -34,6 +34,7 @@ pub(super) fn drama(mutation: Mutation) -> Option<Drama> {
         Mutation::JoinedBeforeSweep => an_address_that_was_left_behind,
         Mutation::KeptForEver => an_agent_that_does_not_come_back,
         Mutation::StraysStay => a_guest_program_that_adds_the_address,
+        Mutation::ToldLate => a_new_holder_whose_os_is_slow_to_tell,
         _ => return None,
     })
 }
@@ -246,6 +247,19 @@ fn a_slow_os(seed: Seed) -> World {
     stage.wait_ms(1_600);
     stage.cut_off(stage.holder);
     stage.wait(12);
+    stage.end()
+}
+
+/// A node has just got the VIP, and clients to tell. Its OS takes its time, and it loses the VIP again.
+fn a_new_holder_whose_os_is_slow_to_tell(seed: Seed) -> World {
+    let mut stage = Set::three(hasty()).play(seed);
+    let other = stage.others[0];
+    stage.move_to(other);
+    stage.until(30, |stage| stage.is_held_by(other));
+    stage.wait_ms(150);
+    stage.deed(Deed::BadOs(other, 0, 20_000));
+    stage.cut_off(other);
+    stage.wait(40);
     stage.end()
 }
 
