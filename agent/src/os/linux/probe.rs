@@ -7,11 +7,11 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::header::CONNECTION;
+use axum::http::{StatusCode, header::CONNECTION};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, Semaphore};
@@ -28,6 +28,10 @@ const CLIENTS: usize = 64;
 /// The pause after a connection that could not be accepted.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// The gate keeps requests out, not answers in: one that came in time is held against this right
+/// before it is answered, for the process may have been stopped between the two.
+type Lease = Arc<std::sync::Mutex<Deadline>>;
+
 /// The probes that this node answers.
 #[derive(Default)]
 pub(super) struct Probes {
@@ -39,6 +43,8 @@ struct Answered {
     /// Of the VIP.
     addresses: Vec<IpAddr>,
     probe: Probe,
+    /// How long the holder answers, by its own clock.
+    lease: Lease,
     listener: JoinHandle<()>,
 }
 
@@ -61,14 +67,16 @@ impl Probes {
     ) -> Result<(), OsError> {
         let mut answered = self.answered.lock().await;
         let port = probe.port;
+        let lasting = Deadline { within: lifetime, ..deadline.clone() };
         let same = |known: &Answered| known.probe == *probe && known.addresses == addresses;
         if answered.get(&port).is_none_or(|known| !same(known) || known.listener.is_finished()) {
             if let Some(former) = answered.remove(&port) {
                 former.end().await;
             }
             self.gate.guard(port).await?;
-            let listener = listen(probe).await?;
-            answered.insert(port, Answered { addresses, probe: probe.clone(), listener });
+            let lease = Lease::new(std::sync::Mutex::new(lasting.clone()));
+            let listener = listen(probe, Arc::clone(&lease)).await?;
+            answered.insert(port, Answered { addresses, probe: probe.clone(), lease, listener });
         }
         let (gate, deadline) = (Arc::clone(&self.gate), deadline.clone());
         let opened = in_time(move || match deadline.check() {
@@ -76,8 +84,14 @@ impl Probes {
             late => Ok(late),
         });
         match opened.await {
+            Ok(Ok(())) => {
+                if let Some(known) = answered.get(&port) {
+                    *known.lease.lock().unwrap_or_else(PoisonError::into_inner) = lasting;
+                }
+                Ok(())
+            }
             // Too late: the listener stays, behind the gate as it is.
-            Ok(in_time) => in_time,
+            Ok(late) => late,
             Err(error) => {
                 // Somebody may have flushed the rules: they are put there anew the next time.
                 if let Some(unguarded) = answered.remove(&port) {
@@ -114,7 +128,7 @@ async fn in_time<T: Send + 'static>(
     tokio::task::spawn_blocking(call).await.map_err(std::io::Error::other)?
 }
 
-async fn listen(probe: &Probe) -> Result<JoinHandle<()>, OsError> {
+async fn listen(probe: &Probe, lease: Lease) -> Result<JoinHandle<()>, OsError> {
     let port = probe.port;
     let listener = match TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).await {
         // A machine without IPv6.
@@ -134,7 +148,14 @@ async fn listen(probe: &Probe) -> Result<JoinHandle<()>, OsError> {
         ProbeProtocol::Tcp => tokio::spawn(serve_tcp(listener, reply)),
         ProbeProtocol::Http => tokio::spawn(async move {
             // A connection that outlived the grant would still be answered.
-            let answer = move || std::future::ready(([(CONNECTION, "close")], reply.clone()));
+            let answer = move || {
+                let lease = lease.lock().unwrap_or_else(PoisonError::into_inner).check();
+                let (status, text) = match lease {
+                    Ok(()) => (StatusCode::OK, reply.clone()),
+                    Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "not the holder\n".to_owned()),
+                };
+                std::future::ready((status, [(CONNECTION, "close")], text))
+            };
             let page = Router::new().fallback(answer);
             let _ends_with_the_task = axum::serve(listener, page).await;
         }),

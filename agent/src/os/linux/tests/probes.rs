@@ -162,6 +162,33 @@ fn a_process_that_was_stopped_in_an_add_neither_sets_an_address_nor_opens_the_ga
     );
 }
 
+/// Its request came in before, through the open gate.
+#[test]
+fn a_process_that_was_stopped_before_its_answer_does_not_say_that_it_holds_the_vip() {
+    inside(
+        "probes::a_process_that_was_stopped_before_its_answer_does_not_say_that_it_holds_the_vip",
+        async {
+            if !can_gate() {
+                return;
+            }
+            let node = Node::new().await;
+            up(&node.somebody, "lo").await;
+            // It looks at the clock before it sets the address, before it opens the gate, and then.
+            let held = Addition {
+                probe: Some(probe(ProbeProtocol::Http, "up")),
+                deadline: stopped_after(2),
+                ..addition(&["10.5.0.110"], 12)
+            };
+            node.kernel.add(vec![held]).await.pop().unwrap().unwrap();
+            let page = ask("GET / HTTP/1.1\r\nHost: n1\r\n\r\n").await.unwrap();
+            assert!(page.starts_with("HTTP/1.1 503 ") && !page.contains("up"), "{page}");
+            hold(&node, probe(ProbeProtocol::Http, "up"), 12).await;
+            let page = ask("GET / HTTP/1.1\r\nHost: n1\r\n\r\n").await.unwrap();
+            assert!(page.starts_with("HTTP/1.1 200 "), "{page}");
+        },
+    );
+}
+
 #[test]
 fn a_probe_port_that_something_else_has_is_named() {
     inside("probes::a_probe_port_that_something_else_has_is_named", async {
