@@ -72,11 +72,14 @@ impl World {
                 }
             }
             AdminCommand::ThirdPartyAttach { nic, address, ip_config, immediate } => {
-                let name = ip_config.unwrap_or_else(|| format!("third-party-{address}"));
+                // A name has no colons.
+                let unnamed = || format!("third-party-{address}").replace(':', "-");
+                let name = ip_config.unwrap_or_else(unnamed);
                 return self.third_party(&nic, immediate, |configs| {
                     let mut properties = json!({
                         "privateIPAddress": address,
                         "privateIPAllocationMethod": "Static",
+                        "privateIPAddressVersion": if address.is_ipv4() { "IPv4" } else { "IPv6" },
                     });
                     // As it must be: those of the others.
                     for name in ["subnet", "applicationSecurityGroups"] {
