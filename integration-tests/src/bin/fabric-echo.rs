@@ -7,22 +7,27 @@
 
 use std::error::Error;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::thread;
 
-use rustix::net::sockopt::{set_ip_freebind, set_socket_reuseaddr};
+use rustix::net::sockopt::{set_ip_freebind, set_ipv6_freebind, set_socket_reuseaddr};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with};
 
 /// `echo`.
 const PORT: u16 = 7;
 
 fn bound(address: &str, kind: SocketType) -> Result<OwnedFd, Box<dyn Error>> {
-    let socket = socket_with(AddressFamily::INET, kind, SocketFlags::CLOEXEC, None)?;
-    set_ip_freebind(&socket, true)?;
+    let address: IpAddr = address.parse()?;
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = socket_with(family, kind, SocketFlags::CLOEXEC, None)?;
+    match address {
+        IpAddr::V4(_) => set_ip_freebind(&socket, true)?,
+        IpAddr::V6(_) => set_ipv6_freebind(&socket, true)?,
+    }
     // A restart must not wait for the connections of the one before.
     set_socket_reuseaddr(&socket, true)?;
-    bind(&socket, &SocketAddr::new(address.parse()?, PORT))?;
+    bind(&socket, &SocketAddr::new(address, PORT))?;
     Ok(socket)
 }
 

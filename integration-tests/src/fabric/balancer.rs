@@ -112,7 +112,7 @@ impl LoadBalancer {
                 let before = backends.chosen.clone();
                 backends.probed(&name, answered);
                 if backends.chosen != before {
-                    network.balance(frontend, backends.chosen.as_deref());
+                    network.balance(frontend.into(), backends.chosen.as_deref());
                 }
             });
         }

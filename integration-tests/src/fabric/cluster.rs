@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -28,7 +28,7 @@ struct Machine {
     is_stopped: bool,
 }
 
-/// A cluster with one VIP, [`VIPS`]`[0]`. Everything goes when it is dropped.
+/// A cluster with one VIP. Everything goes when it is dropped.
 #[derive(Debug)]
 pub struct FabricCluster {
     /// Its network.
@@ -38,6 +38,7 @@ pub struct FabricCluster {
     observer: Option<AddressObserver>,
     _balancer: Option<LoadBalancer>,
     folder: TempDir,
+    vip_address: IpAddr,
 }
 
 impl FabricCluster {
@@ -51,8 +52,9 @@ impl FabricCluster {
         let folder = TempDir::new().expect("a folder");
         let observer = Some(fabric.observer());
         let balancer = options.probe_port.map(|port| fabric.balance(VIPS[0], port));
-        let cluster =
-            Self { fabric, machines: Mutex::default(), observer, _balancer: balancer, folder };
+        let vip_address = options.vip_address();
+        let machines = Mutex::default();
+        let cluster = Self { fabric, machines, observer, _balancer: balancer, folder, vip_address };
         for node in options.nodes {
             let text = options.node_file(&cluster.fabric, node);
             std::fs::write(cluster.folder.path().join(format!("{node}.toml")), text)
@@ -68,22 +70,23 @@ impl FabricCluster {
             });
             if told { Ok(()) } else { Err(format!("{:?}", status.nodes)) }
         });
-        let address = VIPS[0].to_string();
         let probe = options.probe_port.map(|port| format!("--probe=tcp:{port}"));
-        let words = ["vip", "create", VIP, "--address", &address].into_iter();
+        let words = ["vip", "create", VIP].into_iter();
+        let addresses = options.addresses.iter().flat_map(|address| ["--address", address]);
         // However often it is asked to die.
         let budget = options.checked.then_some("--flap-budget=32/1m");
-        let words: Vec<&str> = words.chain(probe.as_deref()).chain(budget).collect();
+        let words: Vec<&str> =
+            words.chain(addresses).chain(probe.as_deref()).chain(budget).collect();
         let made = cluster.command(&words);
         assert_eq!(made.exit, 0, "{}", made.output);
         cluster.settled();
         cluster
     }
 
-    /// The address of its VIP.
+    /// The address of its VIP, the first of several.
     #[must_use]
-    pub fn vip_address(&self) -> Ipv4Addr {
-        VIPS[0]
+    pub fn vip_address(&self) -> IpAddr {
+        self.vip_address
     }
 
     fn agent(&self, node: &str) -> Process {

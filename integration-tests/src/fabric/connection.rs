@@ -2,7 +2,7 @@
 //! for its answer; and one on which the client only reads.
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -38,7 +38,7 @@ pub struct KeptConnection {
 }
 
 impl KeptConnection {
-    pub(super) fn open(client: &Namespace, vip: Ipv4Addr) -> Self {
+    pub(super) fn open(client: &Namespace, vip: IpAddr) -> Self {
         let to = SocketAddr::from((vip, PORT));
         let stream = client.run(move || {
             TcpStream::connect_timeout(&to, Duration::from_secs(5)).expect("the VIP is served")
@@ -81,7 +81,7 @@ pub struct ReadingConnection {
 }
 
 impl ReadingConnection {
-    pub(super) fn open(client: &Namespace, vip: Ipv4Addr) -> Self {
+    pub(super) fn open(client: &Namespace, vip: IpAddr) -> Self {
         let to = SocketAddr::from((vip, PORT));
         let stream = client.run(move || {
             TcpStream::connect_timeout(&to, Duration::from_secs(5)).expect("the VIP is served")

@@ -20,15 +20,15 @@ use crate::{Binaries, Process};
 const INSIDE: &str = "VIPFENCE_FABRIC";
 
 const HOW_TO_GET_IT: &str = "no network namespaces here: they need `unshare` (util-linux), `ip` \
-    (iproute2) and `nft` (nftables) on the PATH, a kernel with veth and nf_tables, and user \
+    (iproute2) and `nft` (nftables) on the PATH, a kernel with veth, nf_tables and IPv6, and user \
     namespaces, which `sysctl kernel.unprivileged_userns_clone=1` or \
     `sysctl kernel.apparmor_restrict_unprivileged_userns=0` may allow";
 
 /// All that a fabric needs of the machine.
 const NEEDED: &str = "mount -t tmpfs tmpfs /run && ip netns add probe && \
     ip netns set probe auto && ip link add probe type veth peer name eth0 netns probe && \
-    echo 1 >/proc/sys/net/ipv4/ip_forward && \
-    nft 'add table ip probe; add chain ip probe nat { type nat hook prerouting priority -100; }'";
+    echo 1 >/proc/sys/net/ipv4/ip_forward && echo 1 >/proc/sys/net/ipv6/conf/all/forwarding && \
+    nft 'add table inet probe; add chain inet probe nat { type nat hook prerouting priority -100; }'";
 
 fn enclosed(program: &Path) -> Command {
     let mut command = Command::new("unshare");

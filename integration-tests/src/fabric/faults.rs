@@ -79,8 +79,8 @@ impl Fault {
     pub(super) fn detours(&self, address_of: impl Fn(&str) -> Ipv4Addr) -> Vec<String> {
         match self {
             Self::Slow(node, _) => [
-                format!("iifname \"{node}\" tcp dport {GRPC} dnat to {PROXY}"),
-                format!("ip daddr {} tcp dport {GRPC} dnat to {PROXY}", address_of(node)),
+                format!("iifname \"{node}\" tcp dport {GRPC} dnat ip to {PROXY}"),
+                format!("ip daddr {} tcp dport {GRPC} dnat ip to {PROXY}", address_of(node)),
             ]
             .to_vec(),
             _ => Vec::new(),

@@ -4,7 +4,7 @@
 //! of nft. How long that takes is measured, and belongs to every outage that is seen here.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -32,7 +32,7 @@ pub struct Rerouted {
     /// How long before that the simulator's answer was there.
     pub took: Duration,
     /// The nodes that addresses are at.
-    pub attached: BTreeMap<Ipv4Addr, String>,
+    pub attached: BTreeMap<IpAddr, String>,
 }
 
 /// Follows until it is dropped.
@@ -87,13 +87,13 @@ fn follow(admin: &str, network: &Network, into: &Mutex<Vec<Rerouted>>, stop: &At
 }
 
 /// The addresses that are at a node without being its own.
-fn at_nodes(network: &Network, found: &BTreeMap<String, String>) -> BTreeMap<Ipv4Addr, String> {
+fn at_nodes(network: &Network, found: &BTreeMap<String, String>) -> BTreeMap<IpAddr, String> {
     let mut attached = BTreeMap::new();
     for (address, nic) in found {
-        let address: Ipv4Addr = address.parse().expect("the fabric has IPv4 only");
+        let address: IpAddr = address.parse().expect("an address");
         let mut nodes = network.nodes.iter();
         let node = nodes.find(|node| nic.ends_with(&format!("/{}-nic", node.name)));
-        if let Some(node) = node.filter(|node| node.address != address) {
+        if let Some(node) = node.filter(|node| !node.addresses().contains(&address)) {
             attached.insert(address, node.name.clone());
         }
     }

@@ -9,7 +9,7 @@
 //!   so at random.
 //! * [`Pinger`], [`KeptConnection`] and [`ReadingConnection`] are clients of the VIP; [`AddressObserver`] proves I1.
 //!
-//! Not here: IPv6, packets that are delayed (this kernel has no netem; [`Fault::Slow`] keeps bytes), a
+//! Not here: packets that are delayed (this kernel has no netem; [`Fault::Slow`] keeps bytes), a
 //! second NIC, VMs that pause.
 
 mod balancer;
@@ -29,7 +29,7 @@ mod shell;
 mod slow;
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::process::Command;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -44,7 +44,7 @@ pub use enclosure::{enclose_this_program, in_enclosure, is_enclosed};
 pub use faults::Fault;
 pub use follower::Rerouted;
 pub use namespace::Namespace;
-pub use network::VIPS;
+pub use network::{VIP_V6, VIPS};
 pub use observer::{AddressObserver, History, Seen};
 pub use options::ClusterOptions;
 pub use prober::{Outage, Ping, Pinger, Pings};
@@ -52,7 +52,10 @@ pub use scenes::{Blow, Outcome, failover, leader_dies, partition, planned_move};
 
 use crate::{Binaries, Process, Simulator, wait_until};
 use follower::Follower;
-use network::{ARM, IMDS_BASE_PORT, Network};
+use network::{ARM, IMDS_BASE_PORT, Network, vips};
+
+/// What Azure has at first: in the enclosure's own `/run`.
+const WORLD: &str = "/run/world.json";
 
 /// Azure with its network, as long as it lives. One for each enclosure.
 #[derive(Debug)]
@@ -74,12 +77,10 @@ impl Fabric {
         assert!(is_enclosed(), "a fabric would change the network of this machine");
         let network = Arc::new(Network::make(names));
         let mut command = Command::new(&Binaries::get().azure_sim);
-        command.args(["serve", "--nodes=0", "--arm", ARM, "--imds-host", "192.0.2.10"]);
+        command.args(["serve", "--world", WORLD, "--arm", ARM, "--imds-host", "192.0.2.10"]);
         command.args(["--imds-base-port", &IMDS_BASE_PORT.to_string()]);
         command.args(["--latency", &format!("{}ms", operation.as_millis())]);
-        for node in &network.nodes {
-            command.arg(format!("--node={}={}", node.name, node.address));
-        }
+        std::fs::write(WORLD, network.world().to_string()).expect("a file");
         let azure = Process::start("azure-sim", command);
         let said: Value = wait_until("the simulator is there", Duration::from_secs(10), || {
             let output = azure.output();
@@ -120,6 +121,15 @@ impl Fabric {
         self.network.node(node).address
     }
 
+    /// A node's own address of IPv6.
+    ///
+    /// # Panics
+    /// If there is no such node.
+    #[must_use]
+    pub fn address_v6(&self, node: &str) -> Ipv6Addr {
+        self.network.node(node).address_v6
+    }
+
     /// Where a node lives.
     ///
     /// # Panics
@@ -139,20 +149,20 @@ impl Fabric {
     #[must_use]
     pub fn echo(&self, node: &str) -> Process {
         let mut command = Command::new(&Binaries::get().fabric_echo);
-        command.arg(node).args(VIPS.iter().map(ToString::to_string));
+        command.arg(node).args(vips().map(|vip| vip.to_string()));
         self.namespace(node).start(&format!("fabric-echo of {node}"), command)
     }
 
     /// A client that asks an address every 10 ms. The first answer may be long in coming.
     #[must_use]
-    pub fn pinger(&self, vip: Ipv4Addr) -> Pinger {
-        Pinger::start(self.client(), vip)
+    pub fn pinger(&self, vip: impl Into<IpAddr>) -> Pinger {
+        Pinger::start(self.client(), vip.into())
     }
 
     /// The same from a node.
     #[must_use]
-    pub fn pinger_of(&self, node: &str, vip: Ipv4Addr) -> Pinger {
-        Pinger::start(self.namespace(node), vip)
+    pub fn pinger_of(&self, node: &str, vip: impl Into<IpAddr>) -> Pinger {
+        Pinger::start(self.namespace(node), vip.into())
     }
 
     /// A TCP connection of the client.
@@ -160,8 +170,8 @@ impl Fabric {
     /// # Panics
     /// If the address is not served.
     #[must_use]
-    pub fn connect(&self, vip: Ipv4Addr) -> KeptConnection {
-        KeptConnection::open(self.client(), vip)
+    pub fn connect(&self, vip: impl Into<IpAddr>) -> KeptConnection {
+        KeptConnection::open(self.client(), vip.into())
     }
 
     /// A load balancer in front of all nodes.
@@ -181,8 +191,8 @@ impl Fabric {
     /// # Panics
     /// If the address is not served.
     #[must_use]
-    pub fn read_from(&self, vip: Ipv4Addr) -> ReadingConnection {
-        ReadingConnection::open(self.client(), vip)
+    pub fn read_from(&self, vip: impl Into<IpAddr>) -> ReadingConnection {
+        ReadingConnection::open(self.client(), vip.into())
     }
 
     /// Somebody who watches all kernels.
@@ -197,9 +207,15 @@ impl Fabric {
         Network::spoofed()
     }
 
+    /// How often nodes told their neighbours, unasked, that [`VIP_V6`] is there.
+    #[must_use]
+    pub fn advertised(&self) -> u64 {
+        Network::advertised()
+    }
+
     /// The addresses at nodes, by what the network does now.
     #[must_use]
-    pub fn attached(&self) -> BTreeMap<Ipv4Addr, String> {
+    pub fn attached(&self) -> BTreeMap<IpAddr, String> {
         self.rerouted().pop().map(|last| last.attached).unwrap_or_default()
     }
 

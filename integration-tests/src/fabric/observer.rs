@@ -13,13 +13,17 @@
 //! by default, and `the_observer_*` tests would notice.) A node's interfaces have indexes that no
 //! other has, so that an event names its node.
 //!
+//! Of IPv6 the kernel tells a little later, from a work queue, and makes the route by which packets
+//! come in together with that event: what is proved is that no two nodes *received* on the address at
+//! once. One that goes before that is told of as gone only.
+//!
 //! A lost event (`ENOBUFS`) is a failure. So is one that cannot be told apart: a VIP on an interface
 //! that is not known. And at the end the addresses as they follow from the events are held against
 //! what the kernel says it has.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -32,7 +36,7 @@ use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
 use rustix::event::{PollFd, PollFlags, poll};
 
-use super::network::{Network, VIPS};
+use super::network::{Network, vips};
 use super::shell::run;
 
 /// `RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR`
@@ -145,8 +149,8 @@ fn in_the_kernels(network: &Network) -> BTreeSet<(IpAddr, String)> {
     let mut found = BTreeSet::new();
     for node in &network.nodes {
         let text = run("ip", &["-n", &node.name, "-o", "address", "show"], "");
-        for vip in VIPS.iter().filter(|vip| text.contains(&format!(" {vip}/"))) {
-            found.insert((IpAddr::V4(*vip), node.name.clone()));
+        for vip in vips().filter(|vip| text.contains(&format!(" {vip}/"))) {
+            found.insert((vip, node.name.clone()));
         }
     }
     found
@@ -203,19 +207,13 @@ fn read(
 }
 
 fn vip(message: &AddressMessage) -> Option<IpAddr> {
-    let local = message.attributes.iter().find_map(|attribute| match attribute {
+    let its_own = message.attributes.iter().find_map(|attribute| match attribute {
+        // IPv6 tells the first only where there is a peer.
         AddressAttribute::Local(address) => Some(*address),
+        AddressAttribute::Address(address) if address.is_ipv6() => Some(*address),
         _ => None,
     });
-    local.filter(|address| VIPS.contains(&as_v4(*address)))
-}
-
-fn as_v4(address: IpAddr) -> Ipv4Addr {
-    match address {
-        IpAddr::V4(address) => address,
-        // The fabric has no VIP of IPv6: nothing compares equal to it.
-        IpAddr::V6(_) => Ipv4Addr::UNSPECIFIED,
-    }
+    its_own.filter(|address| vips().any(|vip| vip == *address))
 }
 
 impl History {
@@ -245,6 +243,8 @@ impl History {
                 (_, true) => {
                     holders.insert(seen.address, seen);
                 }
+                // Taken off before it was told of, see above.
+                (None, false) if seen.address.is_ipv6() => {}
                 (_, false) => return Err(format!("what never came has gone: {seen:?}")),
             }
         }

@@ -1,6 +1,7 @@
 //! What a cluster on the fabric is to be like, and the files of its nodes.
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::network::ARM;
@@ -23,6 +24,8 @@ pub struct ClusterOptions {
     pub probe_port: Option<u16>,
     /// The holder looks after the service behind the VIP: twice a second, three failures count.
     pub checked: bool,
+    /// The addresses of its VIP, as `vip create --address` takes them.
+    pub addresses: &'static [&'static str],
     /// What the nodes' files say of VIPs.
     pub vips: &'static str,
 }
@@ -36,6 +39,7 @@ impl Default for ClusterOptions {
             profile: "fast",
             probe_port: None,
             checked: false,
+            addresses: &["10.5.0.110"],
             vips: "",
         }
     }
@@ -47,6 +51,13 @@ pub(super) fn is_witness(name: &str) -> bool {
 }
 
 impl ClusterOptions {
+    /// The first address of its VIP.
+    pub(super) fn vip_address(&self) -> IpAddr {
+        let first = self.addresses.first().expect("a VIP has an address");
+        let address = first.split(['/', '@']).next().and_then(|address| address.parse().ok());
+        address.unwrap_or_else(|| panic!("no address: {first}"))
+    }
+
     /// The file of a node.
     pub(super) fn node_file(&self, fabric: &Fabric, name: &str) -> String {
         let profile = self.profile;

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -55,8 +55,12 @@ pub struct Outage {
 pub struct Pings(pub Vec<Ping>);
 
 impl Pinger {
-    pub(super) fn start(client: &Namespace, vip: Ipv4Addr) -> Self {
-        let socket = client.run(|| UdpSocket::bind("0.0.0.0:0").expect("a socket"));
+    pub(super) fn start(client: &Namespace, vip: IpAddr) -> Self {
+        let any: IpAddr = match vip {
+            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let socket = client.run(move || UdpSocket::bind((any, 0)).expect("a socket"));
         socket.set_read_timeout(Some(Duration::from_millis(100))).expect("a time-out");
         let other_half = socket.try_clone().expect("a second handle");
         let notes = Arc::new(Notes::default());

@@ -1,29 +1,75 @@
 //! The fabric does what it says, before anything is concluded from it.
 
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use integration_tests::{Fabric, Fault, Simulator, VIPS, eventually, in_enclosure};
+use integration_tests::{Fabric, Fault, Simulator, VIP_V6, VIPS, eventually, in_enclosure};
 use serde_json::json;
 
 const LIMIT: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_secs(10);
 const NAMES: [&str; 3] = ["n1", "n2", "n3"];
 
 fn fabric() -> Fabric {
     Fabric::start(&NAMES, Duration::from_millis(200))
 }
 
+/// As `ip address` takes it.
+fn on_eth0(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(_) => format!("{address}/32 dev eth0"),
+        IpAddr::V6(_) => format!("{address}/128 dev eth0 nodad"),
+    }
+}
+
 /// An outsider's hand: at once.
-fn attach(simulator: &Simulator, verb: &str, node: &str) {
+fn attach(simulator: &Simulator, verb: &str, node: &str, address: IpAddr) {
     let nic = format!("{node}-nic");
-    let address = VIPS[0].to_string();
     let command = format!("third_party_{verb}");
     simulator
         .command(&json!({"command": command, "nic": nic, "address": address, "immediate": true}));
+}
+
+/// From the client's side: where packets go, and what a node may send.
+fn packets_follow_azure(fabric: &Fabric, vip: IpAddr, client: IpAddr) {
+    let pinger = fabric.pinger(vip);
+    let add = |node: &str| {
+        fabric.namespace(node).ip(&format!("address add {}\n", on_eth0(vip)));
+    };
+    let hand = |verb: &str, node: &str| attach(fabric.simulator(), verb, node, vip);
+    add("n1");
+    // Azure does not know it: nothing gets there.
+    hand("attach", "n2");
+    eventually("the network knows", SOON, || !fabric.attached().is_empty());
+    let asked = Instant::now();
+    eventually("some probes were sent", SOON, || {
+        pinger.so_far().0.iter().filter(|ping| ping.sent > asked).count() > 20
+    });
+    assert_eq!(pinger.so_far().answered_by().len(), 0);
+    // Now it does.
+    hand("detach", "n2");
+    let moved = Instant::now();
+    hand("attach", "n1");
+    let first = pinger.answer(moved, SOON, |node| node == "n1");
+    println!("from the outsider's command to the first answer: {:?}", first - moved);
+    add("n2");
+    let both = Instant::now();
+    pinger.answer(both, SOON, |node| node == "n1");
+    let before = fabric.spoofed();
+    fabric.namespace("n2").run(move || {
+        let socket = UdpSocket::bind((vip, 0)).expect("n2 has the address");
+        socket.send_to(b"?", (client, 7)).expect("it leaves n2");
+    });
+    assert!(fabric.spoofed() > before, "a packet from an address that is not the NIC's");
+    let pings = pinger.stop();
+    assert_eq!(pings.answered_by().keys().collect::<Vec<_>>(), ["n1"]);
+    println!("longest pause of the client itself: {:?}", pings.longest_pause());
+    hand("detach", "n1");
+    eventually("the network knows", SOON, || fabric.attached().is_empty());
 }
 
 #[test]
@@ -31,39 +77,10 @@ fn packets_for_a_vip_go_where_azure_has_it_and_nowhere_else() {
     in_enclosure(LIMIT, || {
         let fabric = fabric();
         let _echoes = NAMES.map(|node| fabric.echo(node));
-        let pinger = fabric.pinger(VIPS[0]);
-        let add = |node: &str| {
-            fabric.namespace(node).ip(&format!("address add {}/32 dev eth0\n", VIPS[0]));
-        };
-        add("n1");
-        // Azure does not know it: nothing gets there.
-        attach(fabric.simulator(), "attach", "n2");
-        eventually("the network knows", LIMIT, || !fabric.attached().is_empty());
-        let asked = Instant::now();
-        eventually("some probes were sent", LIMIT, || {
-            pinger.so_far().0.iter().filter(|ping| ping.sent > asked).count() > 20
-        });
-        assert_eq!(pinger.so_far().answered_by().len(), 0);
-        // Now it does.
-        attach(fabric.simulator(), "detach", "n2");
-        let moved = Instant::now();
-        attach(fabric.simulator(), "attach", "n1");
-        let first = pinger.answer(moved, LIMIT, |node| node == "n1");
-        println!("from the outsider's command to the first answer: {:?}", first - moved);
-        add("n2");
-        let before = fabric.spoofed();
-        let both = Instant::now();
-        pinger.answer(both, LIMIT, |node| node == "n1");
-        fabric.namespace("n2").run(|| {
-            let socket = UdpSocket::bind((VIPS[0], 0)).expect("n2 has the address");
-            socket.send_to(b"?", ("10.5.1.4", 7)).expect("it leaves n2");
-        });
-        assert!(fabric.spoofed() > before, "a packet from an address that is not the NIC's");
+        packets_follow_azure(&fabric, VIPS[0].into(), [10, 5, 1, 4].into());
+        packets_follow_azure(&fabric, VIP_V6.into(), [0xfd00, 5, 1, 0, 0, 0, 0, 4].into());
         let slowest = fabric.rerouted().iter().map(|change| change.took).max();
         println!("an answer of the simulator is in force after at most {slowest:?}");
-        let pings = pinger.stop();
-        assert_eq!(pings.answered_by().keys().collect::<Vec<_>>(), ["n1"]);
-        println!("longest pause of the client itself: {:?}", pings.longest_pause());
     });
 }
 
@@ -152,9 +169,22 @@ fn a_slow_link_keeps_what_nodes_say_for_as_long_as_it_was_told() {
     });
 }
 
+/// Waits until the kernel has made the route by which packets for an IPv6 address come in, and has told
+/// of the address: a work queue does both, after `ip` has ended. For the namespace of this thread.
+fn received_here(vip: IpAddr) {
+    let IpAddr::V6(vip) = vip else { return };
+    let vip: String = vip.octets().iter().map(|octet| format!("{octet:02x}")).collect();
+    eventually("it is received", SOON, || {
+        let routes = std::fs::read_to_string("/proc/thread-self/net/ipv6_route").unwrap();
+        // RTF_LOCAL; there is another one, for packets that leave.
+        let is_local = |line: &str| line.split_whitespace().nth(8).is_some_and(|f| f >= "8");
+        routes.lines().any(|line| line.starts_with(&vip) && is_local(line))
+    });
+}
+
 /// Two threads hand one address to and fro as fast as the kernel lets them, each in its node's
 /// namespace; `early` = the taker does not wait until the giver has dropped it, in one round.
-fn hand_over(fabric: &Fabric, rounds: u32, early: Option<u32>) {
+fn hand_over(fabric: &Fabric, vip: IpAddr, rounds: u32, early: Option<u32>) {
     let turn = Arc::new(AtomicU32::new(0));
     let take = |node: &'static str, parity: u32| {
         let turn = Arc::clone(&turn);
@@ -168,10 +198,11 @@ fn hand_over(fabric: &Fabric, rounds: u32, early: Option<u32>) {
                     }
                     let change = |verb: &str| {
                         let mut ip = Command::new("ip");
-                        ip.args(["address", verb, &format!("{}/32", VIPS[0]), "dev", "eth0"]);
+                        ip.args(["address", verb]).args(on_eth0(vip).split(' '));
                         assert!(ip.status().unwrap().success());
                     };
                     change("add");
+                    received_here(vip);
                     if early == Some(round + 1) {
                         turn.store(round + 1, Ordering::Release);
                         while turn.load(Ordering::Acquire) < round + 2 {
@@ -198,11 +229,13 @@ fn hand_over(fabric: &Fabric, rounds: u32, early: Option<u32>) {
 fn the_observer_sees_no_overlap_where_an_address_is_handed_over_at_once() {
     in_enclosure(LIMIT, || {
         let fabric = fabric();
-        let observer = fabric.observer();
-        hand_over(&fabric, 400, None);
-        let history = observer.proves_one_holder();
-        assert_eq!(history.passed_through().len(), 400);
-        assert_eq!(history.0.len(), 800);
+        for vip in [VIPS[0].into(), VIP_V6.into()] {
+            let observer = fabric.observer();
+            hand_over(&fabric, vip, 400, None);
+            let history = observer.proves_one_holder();
+            assert_eq!(history.passed_through().len(), 400);
+            assert_eq!(history.0.len(), 800);
+        }
     });
 }
 
@@ -210,10 +243,12 @@ fn the_observer_sees_no_overlap_where_an_address_is_handed_over_at_once() {
 fn the_observer_sees_one_overlap_among_hundreds_of_changes() {
     in_enclosure(LIMIT, || {
         let fabric = fabric();
-        let observer = fabric.observer();
-        hand_over(&fabric, 200, Some(101));
-        eventually("all was told", LIMIT, || observer.so_far().0.len() == 400);
-        let found = observer.so_far().check().expect_err("two had it in round 101");
-        assert!(found.starts_with("two holders of 10.5.0.110: n2"), "{found}");
+        for vip in [VIPS[0].into(), VIP_V6.into()] {
+            let observer = fabric.observer();
+            hand_over(&fabric, vip, 200, Some(101));
+            eventually("all was told", LIMIT, || observer.so_far().0.len() == 400);
+            let found = observer.so_far().check().expect_err("two had it in round 101");
+            assert!(found.starts_with(&format!("two holders of {vip}: n2")), "{found}");
+        }
     });
 }

@@ -18,6 +18,7 @@ mod data_path;
 mod failover;
 mod freezes;
 mod health;
+mod ipv6;
 mod itself;
 mod leftovers;
 mod links;
