@@ -7,7 +7,7 @@ use std::{
 };
 
 use vipfence_agent_core::{Duties, HeldVip};
-use vipfence_types::{Clocks, Epoch, NodeId, VipName};
+use vipfence_types::{Clocks, Epoch, NodeId, VipEpoch, VipName};
 
 use crate::{
     chance::Chance,
@@ -53,6 +53,9 @@ pub(crate) struct Machine {
     pub(crate) excused: BTreeSet<IpAddr>,
     /// Probes that were answered then, likewise.
     pub(crate) excused_ports: BTreeSet<u16>,
+    /// Epochs that the process held when a pause ended that no clock shows: what it sets under them
+    /// until a leader answers it, and until the drop that follows, is excused, too.
+    pub(crate) excused_epochs: Vec<VipEpoch>,
     /// What has to happen before they count all the same, and to which process.
     pub(crate) excuse_ends: ExcuseEnds,
     pub(crate) excused_process: Option<u64>,

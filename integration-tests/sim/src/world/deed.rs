@@ -7,12 +7,13 @@ use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 use azure_sim::{AdminCommand, Power};
 use vipfence_agent_core::{OnStop, Sighting};
 use vipfence_coordinator_core::{Ask, Body, COMMAND_FORMAT, Command, Scope};
-use vipfence_types::{Timing, VipName};
+use vipfence_types::{Timing, VipEpoch, VipName};
 
 use super::{Event, World};
 use crate::{
     machine::ExcuseEnds,
     net::Spot,
+    oracle::Node,
     process::{Local, Memory, Process},
     time::{At, PauseSeen, ms, secs},
 };
@@ -245,6 +246,13 @@ impl World {
         machine.excused = machine.kernel.all().collect();
         let mono = machine.clocks.mono(self.now);
         machine.excused_ports = machine.kernel.gate.answered(mono).collect();
+        machine.excused_epochs = match seen {
+            PauseSeen::Shown => vec![],
+            PauseSeen::Hidden => {
+                let held = machine.entitled(self.now).into_iter();
+                held.map(|held| VipEpoch { vip: held.vip, epoch: held.epoch }).collect()
+            }
+        };
         let seq = machine.process.as_ref().map(Process::last_seq);
         let steps = machine.process.as_ref().map_or(0, Process::node_steps);
         machine.excused_process = machine.process.as_ref().map(Process::number);

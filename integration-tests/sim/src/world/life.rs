@@ -7,6 +7,8 @@ use std::{sync::Arc, time::Duration};
 
 use vipfence_coordinator_core::Setup;
 
+use vipfence_types::{Epoch, VipName};
+
 use super::{Deed, Event, World};
 use crate::{
     machine::{ExcuseEnds, Waits},
@@ -101,6 +103,7 @@ impl World {
         if let Fact::Set { address, .. } | Fact::Dropped { address } = &fact {
             self.machines[node].left_behind.remove(address);
         }
+        self.excuse(node, &fact);
         if let Fact::BeatAnswered { seq } = &fact {
             let seq = *seq;
             let machine = &mut self.machines[node];
@@ -121,6 +124,26 @@ impl World {
         );
         if let Err(violation) = learned {
             self.violate(violation);
+        }
+    }
+
+    /// What is done under an epoch of before a pause that no clock shows is excused like what was
+    /// done before it.
+    fn excuse(&mut self, node: usize, fact: &Fact) {
+        let machine = &mut self.machines[node];
+        let before = |vip: &VipName, epoch: Epoch| {
+            let mut held = machine.excused_epochs.iter();
+            machine.excuse_ends != ExcuseEnds::Never
+                && held.any(|held| held.vip == *vip && held.epoch == epoch)
+        };
+        match fact {
+            Fact::Set { vip, epoch, address } if before(vip, *epoch) => {
+                machine.excused.insert(*address);
+            }
+            Fact::Opened { vip, epoch, port } if before(vip, *epoch) => {
+                machine.excused_ports.insert(*port);
+            }
+            _ => {}
         }
     }
 

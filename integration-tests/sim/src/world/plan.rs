@@ -169,6 +169,7 @@ pub(super) fn machine(
         failing: BTreeSet::new(),
         excused: BTreeSet::new(),
         excused_ports: BTreeSet::new(),
+        excused_epochs: Vec::new(),
         left_behind: BTreeMap::new(),
         down_for: None,
         excuse_ends: ExcuseEnds::Never,
