@@ -113,7 +113,7 @@ pub(crate) struct NodeState {
     database: Database,
     tokens: Tokens,
     /// The lock lives as long as this file is open, and dies with the process.
-    _lock: File,
+    _lock: DirectoryLock,
 }
 
 impl NodeState {
@@ -364,7 +364,19 @@ fn raise(
     Ok(())
 }
 
-fn take_lock(dir: &Path) -> Result<File, StateError> {
+/// The lock of the state directory. Given back by name: a child that is just being started has a
+/// copy of the file until it runs its program, and would keep the lock.
+#[derive(Debug)]
+struct DirectoryLock(File);
+
+impl Drop for DirectoryLock {
+    fn drop(&mut self) {
+        // Closing the file gives it back as well, if perhaps a moment later.
+        let _ = self.0.unlock();
+    }
+}
+
+fn take_lock(dir: &Path) -> Result<DirectoryLock, StateError> {
     let fail = |source| StateError::Directory { dir: dir.to_owned(), source };
     std::fs::create_dir_all(dir).map_err(fail)?;
     let mut lock = File::options()
@@ -390,7 +402,7 @@ fn take_lock(dir: &Path) -> Result<File, StateError> {
     lock.set_len(0).map_err(fail)?;
     lock.rewind().map_err(fail)?;
     writeln!(lock, "{}", std::process::id()).map_err(fail)?;
-    Ok(lock)
+    Ok(DirectoryLock(lock))
 }
 
 /// A file that was just made survives a crash only once its directory is flushed, too.
@@ -406,6 +418,17 @@ mod tests {
 
     fn vip() -> VipName {
         VipName::new("demo").unwrap()
+    }
+
+    #[test]
+    fn a_directory_is_free_again_although_a_child_still_has_a_copy_of_its_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = take_lock(dir.path()).unwrap();
+        let _copy = lock.0.try_clone().unwrap();
+        let taken = take_lock(dir.path()).unwrap_err();
+        assert!(matches!(taken, StateError::Locked { .. }), "{taken}");
+        drop(lock);
+        take_lock(dir.path()).unwrap();
     }
 
     fn address() -> IpAddr {
