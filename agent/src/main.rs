@@ -13,6 +13,7 @@ mod duty;
 mod health;
 mod http;
 mod journal;
+mod lock;
 mod metrics;
 mod node;
 mod os;

@@ -10,12 +10,13 @@
 //! ```
 
 use std::{
-    fs::{self, DirBuilder, File, TryLockError},
-    io::{self, Read as _, Seek as _, Write as _},
+    fs::{self, DirBuilder},
+    io,
     path::{Path, PathBuf},
 };
 
 use super::plan::{MAX_NODES, node_name};
+use crate::lock::{FileLock, LockError};
 
 const LOCK: &str = "dev.lock";
 const MANIFEST: &str = "dev.json";
@@ -60,7 +61,7 @@ pub(super) struct Folder {
     /// It was made by this process, and goes with it.
     temporary: bool,
     /// Released by the kernel, however this process ends.
-    _lock: File,
+    _lock: FileLock,
 }
 
 impl Folder {
@@ -175,31 +176,11 @@ fn may_take(path: &Path) -> io::Result<bool> {
     Ok(empty)
 }
 
-fn lock(path: &Path) -> Result<File, FolderError> {
-    let mut file = File::options()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(path.join(LOCK))
-        .map_err(fail(path))?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let mut pid = String::new();
-            // Only for the message: whoever has the lock may not have written it yet.
-            let said = file.read_to_string(&mut pid).is_ok() && !pid.trim().is_empty();
-            let pid = if said { pid.trim() } else { "unknown" }.to_owned();
-            return Err(FolderError::InUse { dir: path.to_path_buf(), pid });
-        }
-        Err(TryLockError::Error(source)) => return Err(fail(path)(source)),
-    }
-    let written = file
-        .set_len(0)
-        .and_then(|()| file.rewind())
-        .and_then(|()| writeln!(file, "{}", std::process::id()));
-    written.map_err(fail(path))?;
-    Ok(file)
+fn lock(path: &Path) -> Result<FileLock, FolderError> {
+    FileLock::take(&path.join(LOCK)).map_err(|error| match error {
+        LockError::Held(pid) => FolderError::InUse { dir: path.to_path_buf(), pid },
+        LockError::File(source) => fail(path)(source),
+    })
 }
 
 /// Removes these files and folders, and then the folder itself if nothing else is in it.

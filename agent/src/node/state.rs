@@ -11,8 +11,7 @@
 mod foreign;
 
 use std::collections::BTreeMap;
-use std::fs::{File, TryLockError};
-use std::io::{Read, Seek, Write};
+use std::fs::File;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -21,6 +20,7 @@ use vipfence_agent_core::{Serving, Spent};
 use vipfence_types::{BootId, Epoch, VipName, brief};
 
 use super::tokens::Tokens;
+use crate::lock::{FileLock, LockError};
 
 /// The version of the records. A newer one is not touched.
 const FORMAT: u64 = 1;
@@ -112,8 +112,8 @@ pub(crate) struct NodeState {
     file: PathBuf,
     database: Database,
     tokens: Tokens,
-    /// The lock lives as long as this file is open, and dies with the process.
-    _lock: DirectoryLock,
+    /// Nobody else has the directory meanwhile.
+    _lock: FileLock,
 }
 
 impl NodeState {
@@ -364,45 +364,13 @@ fn raise(
     Ok(())
 }
 
-/// The lock of the state directory. Given back by name: a child that is just being started has a
-/// copy of the file until it runs its program, and would keep the lock.
-#[derive(Debug)]
-struct DirectoryLock(File);
-
-impl Drop for DirectoryLock {
-    fn drop(&mut self) {
-        // Closing the file gives it back as well, if perhaps a moment later.
-        let _ = self.0.unlock();
-    }
-}
-
-fn take_lock(dir: &Path) -> Result<DirectoryLock, StateError> {
+fn take_lock(dir: &Path) -> Result<FileLock, StateError> {
     let fail = |source| StateError::Directory { dir: dir.to_owned(), source };
     std::fs::create_dir_all(dir).map_err(fail)?;
-    let mut lock = File::options()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(dir.join("lock"))
-        .map_err(fail)?;
-    match lock.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let mut pid = String::new();
-            // Only for the message: whoever has the lock may not have written it yet.
-            let said = lock.read_to_string(&mut pid).is_ok() && !pid.trim().is_empty();
-            return Err(StateError::Locked {
-                dir: dir.to_owned(),
-                pid: if said { pid.trim() } else { "unknown" }.to_owned(),
-            });
-        }
-        Err(TryLockError::Error(source)) => return Err(fail(source)),
-    }
-    lock.set_len(0).map_err(fail)?;
-    lock.rewind().map_err(fail)?;
-    writeln!(lock, "{}", std::process::id()).map_err(fail)?;
-    Ok(DirectoryLock(lock))
+    FileLock::take(&dir.join("lock")).map_err(|error| match error {
+        LockError::Held(pid) => StateError::Locked { dir: dir.to_owned(), pid },
+        LockError::File(source) => fail(source),
+    })
 }
 
 /// A file that was just made survives a crash only once its directory is flushed, too.
@@ -418,17 +386,6 @@ mod tests {
 
     fn vip() -> VipName {
         VipName::new("demo").unwrap()
-    }
-
-    #[test]
-    fn a_directory_is_free_again_although_a_child_still_has_a_copy_of_its_lock() {
-        let dir = tempfile::tempdir().unwrap();
-        let lock = take_lock(dir.path()).unwrap();
-        let _copy = lock.0.try_clone().unwrap();
-        let taken = take_lock(dir.path()).unwrap_err();
-        assert!(matches!(taken, StateError::Locked { .. }), "{taken}");
-        drop(lock);
-        take_lock(dir.path()).unwrap();
     }
 
     fn address() -> IpAddr {
