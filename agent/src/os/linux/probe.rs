@@ -68,13 +68,17 @@ impl Probes {
         let mut answered = self.answered.lock().await;
         let port = probe.port;
         let lasting = Deadline { within: lifetime, ..deadline.clone() };
-        let same = |known: &Answered| known.probe == *probe && known.addresses == addresses;
-        if answered.get(&port).is_none_or(|known| !same(known) || known.listener.is_finished()) {
+        let same = |known: &&Answered| {
+            known.probe == *probe && known.addresses == addresses && !known.listener.is_finished()
+        };
+        if let Some(known) = answered.get(&port).filter(same) {
+            *known.lease.lock().unwrap_or_else(PoisonError::into_inner) = lasting;
+        } else {
             if let Some(former) = answered.remove(&port) {
                 former.end().await;
             }
             self.gate.guard(port).await?;
-            let lease = Lease::new(std::sync::Mutex::new(lasting.clone()));
+            let lease = Lease::new(std::sync::Mutex::new(lasting));
             let listener = listen(probe, Arc::clone(&lease)).await?;
             answered.insert(port, Answered { addresses, probe: probe.clone(), lease, listener });
         }
@@ -84,14 +88,8 @@ impl Probes {
             late => Ok(late),
         });
         match opened.await {
-            Ok(Ok(())) => {
-                if let Some(known) = answered.get(&port) {
-                    *known.lease.lock().unwrap_or_else(PoisonError::into_inner) = lasting;
-                }
-                Ok(())
-            }
             // Too late: the listener stays, behind the gate as it is.
-            Ok(late) => late,
+            Ok(in_time) => in_time,
             Err(error) => {
                 // Somebody may have flushed the rules: they are put there anew the next time.
                 if let Some(unguarded) = answered.remove(&port) {
