@@ -29,7 +29,7 @@
 
 use core::time::Duration;
 
-use vipfence_types::{NodeId, Role, Term, Timing};
+use vipfence_types::{NodeId, Role, Timing};
 
 /// What a look comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,18 +104,13 @@ impl Candidacy {
         self.outdone = true;
     }
 
-    /// Takes in who leads, as far as this node knows, and says what to do.
-    pub fn look(
-        &mut self,
-        now: Duration,
-        leader: Option<&NodeId>,
-        leads: Option<Term>,
-    ) -> Candidate {
-        if let Some(leader) = leader {
-            self.leader = Some(leader.clone());
+    /// Takes in who leads, as far as this node knows, and whether that is itself; says what to do.
+    pub fn look(&mut self, now: Duration, leader: Option<&NodeId>, leads: bool) -> Candidate {
+        if leader.is_some() && leader != self.leader.as_ref() {
+            self.leader = leader.cloned();
         }
         let was_out = self.out;
-        self.out = leads.is_some() || !self.ranked.contains(&self.me);
+        self.out = leads || !self.ranked.contains(&self.me);
         if self.out {
             return Candidate::Waits(now + 10 * self.most);
         }
@@ -194,7 +189,7 @@ mod tests {
         let value = |me: &str| {
             let mut candidacy = candidacy(me, nodes);
             candidacy.heard(SECOND);
-            let waits = candidacy.look(SECOND, leader.map(name).as_ref(), None);
+            let waits = candidacy.look(SECOND, leader.map(name).as_ref(), false);
             let Candidate::Waits(due) = waits else { return Some(0) };
             let value = due - SECOND;
             (value <= SECOND).then(|| u64::try_from(value.as_millis()).expect("short"))
@@ -234,8 +229,8 @@ mod tests {
     fn the_only_voter_stands_at_once() {
         assert_eq!(values(&[("a", Role::Member)], None), [Some(0)]);
         let mut alone = candidacy("a", &[("a", Role::Member), ("b", Role::Learner)]);
-        assert_eq!(alone.look(ms(1), None, None), Candidate::Stands);
-        assert!(matches!(alone.look(ms(2), None, None), Candidate::Waits(_)));
+        assert_eq!(alone.look(ms(1), None, false), Candidate::Stands);
+        assert!(matches!(alone.look(ms(2), None, false), Candidate::Waits(_)));
     }
 
     #[test]
@@ -244,7 +239,7 @@ mod tests {
         let leader = name("b");
         for beat in 0..1_000 {
             candidacy.heard(ms(beat * 290));
-            let look = candidacy.look(ms(beat * 290 + 289), Some(&leader), None);
+            let look = candidacy.look(ms(beat * 290 + 289), Some(&leader), false);
             assert_eq!(look, Candidate::Waits(ms(beat * 290 + 300)));
         }
     }
@@ -252,10 +247,10 @@ mod tests {
     #[test]
     fn a_leader_does_not_stand() {
         let mut candidacy = candidacy("a", &THREE);
-        let look = candidacy.look(100 * SECOND, Some(&name("a")), Some(Term(3)));
+        let look = candidacy.look(100 * SECOND, Some(&name("a")), true);
         assert!(matches!(look, Candidate::Waits(at) if at > 100 * SECOND));
         // It led until now: silence counts from here.
-        let look = candidacy.look(101 * SECOND, None, None);
+        let look = candidacy.look(101 * SECOND, None, false);
         assert!(matches!(look, Candidate::Waits(_)));
     }
 
@@ -265,7 +260,7 @@ mod tests {
         let mut now = Duration::ZERO;
         let mut stands = Vec::new();
         while now < 10 * SECOND {
-            match candidacy.look(now, None, None) {
+            match candidacy.look(now, None, false) {
                 Candidate::Stands => stands.push(now),
                 Candidate::Waits(until) => now = until,
             }
@@ -285,31 +280,31 @@ mod tests {
     #[test]
     fn a_candidate_leaves_a_voter_with_a_longer_log_time_to_stand_more_than_once() {
         let (mut short, mut long) = (candidacy("a", &THREE), candidacy("b", &THREE));
-        assert_eq!(short.look(ms(300), None, None), Candidate::Stands);
+        assert_eq!(short.look(ms(300), None, false), Candidate::Stands);
         short.outdone();
-        let Candidate::Waits(again) = short.look(ms(301), None, None) else {
+        let Candidate::Waits(again) = short.look(ms(301), None, false) else {
             panic!("it stands again at once");
         };
         let (mut now, mut stood) = (ms(301), 0);
         while now < again {
-            match long.look(now, None, None) {
+            match long.look(now, None, false) {
                 Candidate::Stands => stood += 1,
                 Candidate::Waits(until) => now = until,
             }
         }
         assert!(stood >= 2, "{stood}");
         short.heard(again);
-        assert_eq!(short.look(again, None, None), Candidate::Waits(again + ms(300)));
+        assert_eq!(short.look(again, None, false), Candidate::Waits(again + ms(300)));
     }
 
     #[test]
     fn a_node_that_was_not_listening_listens_first_but_only_once() {
         let mut candidacy = candidacy("a", &THREE);
         candidacy.heard(SECOND);
-        assert_eq!(candidacy.look(9 * SECOND, None, None), Candidate::Waits(9 * SECOND + ms(300)));
-        assert_eq!(candidacy.look(18 * SECOND, None, None), Candidate::Stands);
+        assert_eq!(candidacy.look(9 * SECOND, None, false), Candidate::Waits(9 * SECOND + ms(300)));
+        assert_eq!(candidacy.look(18 * SECOND, None, false), Candidate::Stands);
         let mut punctual = self::candidacy("a", &THREE);
         punctual.heard(SECOND);
-        assert_eq!(punctual.look(SECOND + ms(375), None, None), Candidate::Stands);
+        assert_eq!(punctual.look(SECOND + ms(375), None, false), Candidate::Stands);
     }
 }

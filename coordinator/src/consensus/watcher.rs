@@ -62,9 +62,8 @@ impl Watcher {
                 }
                 (now, leads(&metrics), quorum_ack_age(&metrics))
             };
-            let leader = now.leader.clone();
+            let stands_at = self.stand(&now).await;
             self.publish(now);
-            let stands_at = self.stand(leader.as_ref(), leads).await;
             let look_again = self.listen(leads, age).min(stands_at);
             tokio::select! {
                 changed = metrics.changed() => {
@@ -100,10 +99,11 @@ impl Watcher {
     }
 
     /// Has this node stand for election if it is time, and says when to look again.
-    async fn stand(&self, leader: Option<&NodeId>, leads: Option<Term>) -> Instant {
+    async fn stand(&self, seen: &Leadership) -> Instant {
         loop {
-            let candidate = self.candidacy.with(|rule, now| rule.look(now, leader, leads));
-            match candidate {
+            let look =
+                |rule: &mut Candidacy, now| rule.look(now, seen.leader.as_ref(), seen.leading);
+            match self.candidacy.with(look) {
                 Candidate::Waits(until) => return self.candidacy.instant(until),
                 Candidate::Stands => {
                     // A Raft that has stopped says so in the metrics, too.

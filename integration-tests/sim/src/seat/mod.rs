@@ -306,8 +306,8 @@ impl Seat {
         if self.outdone.swap(false, Ordering::Relaxed) {
             candidacy.outdone();
         }
-        let leads = self.leadership.leading.then_some(self.leadership.term);
-        match candidacy.look(now, self.leadership.leader.as_ref(), leads) {
+        let Leadership { leader, leading, .. } = &self.leadership;
+        match candidacy.look(now, leader.as_ref(), *leading) {
             Candidate::Waits(until) => {
                 self.stands_at = Some(until);
                 false

@@ -6,7 +6,6 @@
 use std::{sync::Arc, time::Duration};
 
 use vipfence_coordinator_core::Setup;
-
 use vipfence_types::{Epoch, VipName};
 
 use super::{Deed, Event, World};
