@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::sync::{mpsc, oneshot};
 use vipfence_coordinator_core::{
-    Ask, AskError, AskId, BeatId, Confirmed, Coordinator, Effect, HttpFault, Input, Method,
+    Ask, AskError, AskId, BeatId, Confirmed, Coordinator, Effect, HttpFault, Input, Method, Pace,
     Problem, ProblemKind, ProposeFault, Reply, Setup,
 };
 use vipfence_types::{Answer, Clocks, Heartbeat, NodeId, Refusal};
@@ -205,10 +205,13 @@ impl Driver {
                     let _ = done.send(Input::Proposed { id, result });
                 });
             }
-            Effect::Round { id } => {
+            Effect::Round { id, pace } => {
                 let consensus = self.parts.consensus.clone();
                 tokio::spawn(async move {
-                    let round = consensus.confirm_leadership().await;
+                    let round = match pace {
+                        Pace::AtOnce => consensus.confirm_leadership().await,
+                        Pace::WithHeartbeat => consensus.confirm_with_heartbeat().await,
+                    };
                     let result = round.ok().map(|confirmed| Confirmed {
                         term: confirmed.term,
                         read_index: confirmed.read_index,

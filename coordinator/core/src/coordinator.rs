@@ -37,7 +37,7 @@ use vipfence_types::{
 
 use crate::{
     ask::{AskError, Reply},
-    mover::Mover,
+    mover::{Mover, News},
     nic::{
         HttpId, HttpResult, NicEffect, NicWriter,
         budget::{Budget, Class},
@@ -52,7 +52,7 @@ use rounds::{Confirm, Rounds};
 use warmth::Warmth;
 
 pub use inputs::{
-    AskId, BeatId, Confirmed, Effect, Input, ProposalId, ProposeFault, RoundId, Setup,
+    AskId, BeatId, Confirmed, Effect, Input, Pace, ProposalId, ProposeFault, RoundId, Setup,
 };
 
 /// How long to wait before a proposal that failed is made again.
@@ -266,9 +266,11 @@ impl Coordinator {
 
     fn on_beat(&mut self, id: BeatId, heartbeat: Heartbeat) {
         match self.mover.beat(self.now, &self.state, &heartbeat) {
-            Ok(()) => {
+            Ok(news) => {
                 let (heartbeat, received) = (Box::new(heartbeat), self.now);
-                self.rounds.want(Confirm::Beat { id, heartbeat, received });
+                let has_time = news == News::Nothing && self.is_at_rest();
+                let pace = if has_time { Pace::WithHeartbeat } else { Pace::AtOnce };
+                self.rounds.want(Confirm::Beat { id, heartbeat, received }, pace);
             }
             Err(Refusal::NotLeader { .. }) => {
                 let leader = self.leader.clone().filter(|leader| *leader != self.setup.node);
@@ -363,7 +365,9 @@ impl Coordinator {
                     self.sent.insert(request.id, Class::of(request.method));
                     self.effects.push(Effect::Http(request));
                 }
-                NicEffect::Round => self.rounds.want(Confirm::Write(nic.clone())),
+                NicEffect::Round => {
+                    self.rounds.want(Confirm::Write(nic.clone()), Pace::AtOnce);
+                }
                 NicEffect::Operation { vips, news } => {
                     for vip in vips {
                         let operation = AzureOperation {
@@ -395,8 +399,8 @@ impl Coordinator {
     }
 
     fn start_round(&mut self) {
-        if let Some(id) = self.rounds.start(&mut self.next) {
-            self.effects.push(Effect::Round { id });
+        if let Some((id, pace)) = self.rounds.start(&mut self.next) {
+            self.effects.push(Effect::Round { id, pace });
         }
     }
 

@@ -5,6 +5,7 @@
 //! a `Clocks` reading, what is to be done comes out as an effect, and the shells in
 //! `vipfence-coordinator` carry it out in order. The same code runs in the deterministic world.
 
+mod acks;
 mod ask;
 mod candidacy;
 mod coordinator;
@@ -16,10 +17,12 @@ mod rights;
 mod survey;
 mod voice;
 
+pub use acks::Acks;
 pub use ask::{Ask, AskError, Estimate, MovePlan, PlannedWrite, Reply};
 pub use candidacy::{Candidacy, Candidate};
 pub use coordinator::{
-    AskId, BeatId, Confirmed, Coordinator, Effect, Input, ProposalId, ProposeFault, RoundId, Setup,
+    AskId, BeatId, Confirmed, Coordinator, Effect, Input, Pace, ProposalId, ProposeFault, RoundId,
+    Setup,
 };
 pub use mover::{NodeState, NodeView};
 pub use newborn::{log_is_lost, newborn_refuses};

@@ -21,10 +21,11 @@ use serde::{Serialize, de::DeserializeOwned};
 use tonic::transport::Channel;
 use vipfence_coordinator_core::Candidacy;
 use vipfence_proto::v1::{RaftFrame, raft_service_client::RaftServiceClient};
-use vipfence_types::{ClusterName, NodeId};
+use vipfence_types::{ClusterName, NodeId, Term};
 
 use super::{
     clocked::Clocked,
+    followers::Followers,
     frame::{self, FrameError, MAX_FRAME_BYTES},
     links::Links,
     quiet::Voice,
@@ -38,6 +39,7 @@ pub(super) struct Network {
     pub(super) links: Arc<Links>,
     pub(super) voice: Arc<Voice>,
     pub(super) candidacy: Arc<Clocked<Candidacy>>,
+    pub(super) followers: Arc<Followers>,
     /// How long openraft pauses after a peer could not be reached.
     pub(super) pause: Duration,
 }
@@ -61,6 +63,7 @@ impl RaftNetworkFactory<TypeConfig> for Network {
             client,
             voice: Arc::clone(&self.voice),
             candidacy: Arc::clone(&self.candidacy),
+            followers: Arc::clone(&self.followers),
             pause: self.pause,
         }
     }
@@ -74,6 +77,7 @@ pub(super) struct Link {
     client: Option<RaftServiceClient<Channel>>,
     voice: Arc<Voice>,
     candidacy: Arc<Clocked<Candidacy>>,
+    followers: Arc<Followers>,
     pause: Duration,
 }
 
@@ -153,7 +157,13 @@ impl RaftNetwork<TypeConfig> for Link {
         if self.voice.is_silent() {
             return Err(unreachable(&LinkError::Silent));
         }
-        self.call(RPCTypes::AppendEntries, &request, &option).await
+        let sent = self.followers.now();
+        let answer = self.call(RPCTypes::AppendEntries, &request, &option).await?;
+        if !matches!(answer, AppendEntriesResponse::HigherVote(_)) {
+            let term = Term(request.vote.leader_id.term);
+            self.followers.acknowledged(self.target, term, sent);
+        }
+        Ok(answer)
     }
 
     async fn install_snapshot(

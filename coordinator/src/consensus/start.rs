@@ -8,13 +8,14 @@ use std::{
 
 use openraft::{Config, SnapshotPolicy};
 use tokio::sync::{Mutex, watch};
-use vipfence_coordinator_core::Candidacy;
+use vipfence_coordinator_core::{Acks, Candidacy};
 
 use super::{
     Consensus, Leadership, Node, Surroundings, Witness,
     clocked::Clocked,
     config::{ConsensusConfig, Roster},
     error::StartError,
+    followers::Followers,
     links::Links,
     network::Network,
     quiet::Voice,
@@ -76,12 +77,15 @@ async fn join(
     let nodes = roster.peers().map(|(_, peer)| (&peer.name, peer.role));
     let candidacy = Candidacy::new(&config.timing, &config.node, nodes, Duration::ZERO);
     let candidacy = Arc::new(Clocked::new(candidacy));
+    let acks = Acks::new(me, roster.voters().map(|(id, _)| id));
+    let followers = Arc::new(Followers::new(acks));
     let network = Network {
         cluster: config.cluster.clone(),
         me,
         links: Arc::clone(&links),
         voice: Arc::clone(&voice),
         candidacy: Arc::clone(&candidacy),
+        followers: Arc::clone(&followers),
         pause: Duration::from_millis(config.timing.rpc_timeout_ms().min(150)),
     };
     let log = LogStore::new(store);
@@ -107,6 +111,7 @@ async fn join(
         links,
         voice,
         candidacy,
+        followers,
         raft,
         applied,
         leadership: follow_leadership,

@@ -102,6 +102,7 @@ mutations! {
     ReachedAtAnyEpoch, "I8", "a node that has reached an earlier holder counts as having reached this one";
     AttemptKept, "I8", "an attempt to reach an earlier holder counts for the present one";
     ToldLate, "Told", "clients are told that their connections are over although the time for it has passed";
+    AcksForEver, "I1", "a follower's answer counts for every later round of the term, whenever it was asked";
 }
 
 impl Mutation {

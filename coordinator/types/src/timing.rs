@@ -207,10 +207,11 @@ impl Timing {
         Ok(())
     }
 
-    /// The longest a successful quorum round takes: one RPC time-out.
+    /// The longest that a quorum round takes which waits for the next of its leader's heartbeats
+    /// (openraft sends one each one and a half of the interval), and then for one RPC time-out.
     #[must_use]
     pub fn quorum_round_ms(&self) -> u64 {
-        self.rpc_timeout_ms()
+        3 * self.raft_heartbeat_ms / 2 + self.rpc_timeout_ms()
     }
 
     /// openraft's RPC time-out is its heartbeat interval.
@@ -273,7 +274,7 @@ mod tests {
     fn a_lease_too_short_for_an_election_is_refused_with_the_figures() {
         let timing = Timing { lease_ttl_ms: 3_000, ..Timing::of(Profile::Fast) };
         let error = timing.check().expect_err("too short");
-        assert_eq!(error, TimingError::LeaseTooShort { lease_ttl_ms: 3_000, needed_ms: 3_525 });
+        assert_eq!(error, TimingError::LeaseTooShort { lease_ttl_ms: 3_000, needed_ms: 3_637 });
         assert!(error.to_string().contains("lengthen lease_ttl"));
     }
 

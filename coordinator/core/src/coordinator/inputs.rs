@@ -23,6 +23,16 @@ pub struct ProposalId(pub u64);
 )]
 pub struct RoundId(pub u64);
 
+/// How soon a quorum round is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Pace {
+    /// By messages of its own.
+    AtOnce,
+    /// By the heartbeats that a Raft leader sends anyway: it costs no message, and takes up to an
+    /// interval between them longer.
+    WithHeartbeat,
+}
+
 /// Names a heartbeat that waits for its answer.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
@@ -125,6 +135,8 @@ pub enum Effect {
     Round {
         /// Names it.
         id: RoundId,
+        /// How soon.
+        pace: Pace,
     },
     /// Send a request to ARM; a write only while `send_before` allows it, checked as the last step.
     Http(HttpRequest),

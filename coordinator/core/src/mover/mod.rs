@@ -28,6 +28,7 @@ use vipfence_types::{
 
 use crate::registry::{GrantTrack, Granted, Registry, VipRecord};
 
+pub(crate) use peers::News;
 pub use peers::{NodeState, NodeView};
 pub(crate) use plan::Decision;
 pub(crate) use target::Check;
@@ -158,7 +159,7 @@ impl Mover {
         now: Clocks,
         state: &Registry,
         heartbeat: &Heartbeat,
-    ) -> Result<(), Refusal> {
+    ) -> Result<News, Refusal> {
         // Until the cluster is founded nobody leads anything, and no node is known.
         let Some(lead) = self.lead.as_mut().filter(|_| state.cluster.is_some()) else {
             return Err(Refusal::NotLeader { leader: state.leader.clone() });
@@ -170,9 +171,9 @@ impl Mover {
         if !state.nodes.contains_key(&heartbeat.node) {
             return Err(Refusal::UnknownNode);
         }
-        lead.peers.beat(now, lease_wait(state.timing.lease_ttl()), heartbeat)?;
+        let news = lead.peers.beat(now, lease_wait(state.timing.lease_ttl()), heartbeat)?;
         lead.cuts.heard(state, heartbeat);
-        Ok(())
+        Ok(news)
     }
 
     /// Answers a heartbeat, received at `received`, after a quorum round of this term that began
@@ -187,6 +188,7 @@ impl Mover {
         received: Clocks,
     ) -> Option<Answer> {
         let lead = self.lead.as_mut()?;
+        lead.peers.answers(heartbeat);
         let mut answer = Answer {
             seq: heartbeat.seq,
             term: lead.term,

@@ -38,11 +38,38 @@ pub struct NodeView {
     pub failing: BTreeMap<VipName, String>,
 }
 
+/// What a heartbeat brings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum News {
+    /// The node says what it said last, and was answered.
+    Nothing,
+    /// Anything else.
+    Something,
+}
+
 #[derive(Debug)]
 struct Peer {
     boot: BootId,
     heard: Clocks,
     beat: Heartbeat,
+    /// The last of its heartbeats that was answered.
+    answered_seq: Option<u64>,
+}
+
+impl Peer {
+    fn beats(&mut self, now: Clocks, heartbeat: &Heartbeat) -> News {
+        self.heard = now;
+        let was_answered = self.answered_seq == Some(self.beat.seq);
+        if heartbeat.seq < self.beat.seq {
+            return News::Something;
+        }
+        self.beat.seq = heartbeat.seq;
+        if self.beat == *heartbeat && was_answered {
+            return News::Nothing;
+        }
+        self.beat = heartbeat.clone();
+        News::Something
+    }
 }
 
 /// The nodes that were heard in this term.
@@ -61,14 +88,10 @@ impl Peers {
         now: Clocks,
         lease_wait: Duration,
         heartbeat: &Heartbeat,
-    ) -> Result<(), Refusal> {
+    ) -> Result<News, Refusal> {
         if let Some(known) = self.heard.get_mut(&heartbeat.node) {
             if known.boot == heartbeat.boot {
-                known.heard = now;
-                if heartbeat.seq >= known.beat.seq {
-                    known.beat = heartbeat.clone();
-                }
-                return Ok(());
+                return Ok(known.beats(now, heartbeat));
             }
             let replaces = heartbeat.replaces.contains(&known.boot);
             let live = now.shortest_since(known.heard) < lease_wait;
@@ -77,8 +100,17 @@ impl Peers {
             }
         }
         let (boot, beat) = (heartbeat.boot.clone(), heartbeat.clone());
-        self.heard.insert(heartbeat.node.clone(), Peer { boot, heard: now, beat });
-        Ok(())
+        let peer = Peer { boot, heard: now, beat, answered_seq: None };
+        self.heard.insert(heartbeat.node.clone(), peer);
+        Ok(News::Something)
+    }
+
+    /// A heartbeat is answered.
+    pub(crate) fn answers(&mut self, heartbeat: &Heartbeat) {
+        let peer = self.heard.get_mut(&heartbeat.node);
+        if let Some(peer) = peer.filter(|peer| peer.boot == heartbeat.boot) {
+            peer.answered_seq = Some(heartbeat.seq);
+        }
     }
 
     /// Records that a heartbeat was answered with a grant of the address. A late answer to an

@@ -7,7 +7,7 @@ use vipfence_types::{
     Refusal, Role, Term, Timing, VipEpoch, VipName, VipReport, VipSpec, lease_wait,
 };
 
-use super::Mover;
+use super::{Mover, News};
 use crate::registry::{
     Applied, Body, Cause, Command, Expect, Founder, Granted, Registry, Request, Step, VipRecord,
 };
@@ -132,7 +132,7 @@ impl Stand {
         }
     }
 
-    fn hear(&mut self, ms: u64, heartbeat: &Heartbeat) -> Result<(), Refusal> {
+    fn hear(&mut self, ms: u64, heartbeat: &Heartbeat) -> Result<News, Refusal> {
         self.mover.beat(at(ms), &self.state, heartbeat)
     }
 
@@ -368,7 +368,7 @@ fn another_boot_is_refused_until_the_known_one_was_silent_for_a_lease_wait() {
     let second = stand.heartbeat("a2");
     let refused = Err(Refusal::SecondBoot { boot: "a1".into() });
     assert_eq!(stand.hear(wait_ms() - 1, &second), refused);
-    assert_eq!(stand.hear(wait_ms(), &second), Ok(()));
+    assert_eq!(stand.hear(wait_ms(), &second), Ok(News::Something));
     let again = Err(Refusal::SecondBoot { boot: "a2".into() });
     assert_eq!(stand.hear(wait_ms() + 10, &first), again);
 }

@@ -1,7 +1,7 @@
 //! Who leads, and when that changes.
 
 use super::*;
-use crate::consensus::ProposeError;
+use crate::consensus::{ProposeError, RoundError};
 
 #[tokio::test]
 async fn three_nodes_elect_a_leader_and_a_proposal_reaches_all_of_them() {
@@ -14,6 +14,10 @@ async fn three_nodes_elect_a_leader_and_a_proposal_reaches_all_of_them() {
     let confirmed = confirmed.expect("a majority is there");
     assert!(confirmed.term >= committed.term);
     assert!(confirmed.read_index >= committed.index);
+    let by_heartbeat = cluster.node(leader).confirm_with_heartbeat().await;
+    assert_eq!(by_heartbeat, Ok(confirmed), "nothing was committed in between");
+    let follower = cluster.node((leader + 1) % 3).confirm_with_heartbeat().await;
+    assert_eq!(follower, Err(RoundError::NotLeader { leader: Some(name(leader)) }));
     let states: Vec<_> =
         (0..3).map(|index| cluster.node(index).applied().borrow().state.clone()).collect();
     assert_eq!(states[0], states[1]);

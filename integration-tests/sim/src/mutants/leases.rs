@@ -4,7 +4,7 @@ use vipfence_types::{Mutation, Timing};
 
 use super::{
     Drama, Seed,
-    stage::{ADDRESS, Set, hasty, hasty_with_lease},
+    stage::{ADDRESS, Set, Stage, hasty, hasty_with_lease},
 };
 use crate::{
     net::Spot,
@@ -16,6 +16,7 @@ pub(super) fn drama(mutation: Mutation) -> Option<Drama> {
     Some(match mutation {
         Mutation::NoRoundBeforeAnswer => a_leader_without_a_quorum,
         Mutation::SharedEarlierRound => a_leader_frozen_in_a_round,
+        Mutation::AcksForEver => a_leader_frozen_while_another_is_elected,
         Mutation::LeaseFromReceipt => an_answer_that_comes_late,
         Mutation::LeaseByOneClock => a_paused_holder,
         Mutation::LeaseIgnored => a_holder_cut_off,
@@ -63,6 +64,32 @@ fn a_leader_frozen_in_a_round(seed: Seed) -> World {
     stage.reads_packets_first(leader);
     stage.deed(Deed::Continue(leader));
     stage.wait(2);
+    stage.end()
+}
+
+/// A leader is frozen for less than a lease. When it wakes up another one leads and has given the
+/// holder up, of which one heartbeat waits, and says nothing new.
+fn a_leader_frozen_while_another_is_elected(seed: Seed) -> World {
+    let mut stage = Set::with_learner(hasty()).play(seed);
+    let (leader, holder) = (stage.leader, stage.holder);
+    // Until nothing is to be done any more.
+    stage.wait(5);
+    for other in stage.others.clone() {
+        stage.part(leader, other);
+        stage.part(holder, other);
+    }
+    stage.wait_ms(60);
+    stage.deed(Deed::Stop(leader));
+    stage.part(leader, holder);
+    stage.until(3, Stage::is_expiring);
+    stage.join(holder);
+    for other in stage.others.clone() {
+        stage.part(holder, other);
+    }
+    stage.wait_ms(450);
+    stage.reads_packets_first(leader);
+    stage.deed(Deed::Continue(leader));
+    stage.wait(12);
     stage.end()
 }
 

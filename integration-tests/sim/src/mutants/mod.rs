@@ -59,6 +59,12 @@ pub const COVERED: &[(Mutation, &str)] = &[
          grant beside it; a node that takes both lists at their word would be granted what it has \
          released (V2)",
     ),
+    (
+        Mutation::AcksForEver,
+        "only a node that says nothing new is confirmed so, which it does while its lease runs; a \
+         leader that no majority hears falls silent, and the heartbeat after one that was not \
+         confirmed asks at once. That is over before the lease wait of the next leader is",
+    ),
 ];
 
 /// What came of a mutation.

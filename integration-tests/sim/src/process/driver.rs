@@ -52,9 +52,9 @@ impl Process {
                 self.seat.propose(id, command);
                 return true;
             }
-            core::Effect::Round { id } => {
+            core::Effect::Round { id, pace } => {
                 self.rounds_begun.insert(id, host.now);
-                self.seat.round(id);
+                self.seat.round(id, pace);
                 return true;
             }
             core::Effect::Http(request) => self.connect(request, host, out),

@@ -6,6 +6,7 @@
 //! `vipfence_coordinator_core`. The shell as a whole runs in other tests (`agent/src/stress`).
 
 mod disk;
+mod followers;
 mod network;
 mod runtime;
 mod types;
@@ -26,8 +27,8 @@ use openraft::{
 };
 use tokio::sync::watch;
 use vipfence_coordinator_core::{
-    Applied, Candidacy, Candidate, Command, Confirmed, ProposalId, ProposeFault, Registry, RoundId,
-    Voice, newborn_refuses,
+    Acks, Applied, Candidacy, Candidate, Command, Confirmed, Pace, ProposalId, ProposeFault,
+    Registry, RoundId, Voice, newborn_refuses,
 };
 use vipfence_types::{Mutation, NodeId, Role, Term, Timing};
 
@@ -35,9 +36,10 @@ pub(crate) use disk::{DiskHealth, RaftDisk};
 pub(crate) use network::{RaftAnswer, RaftRequest};
 
 use disk::{LogStore, SharedDisk, StateMachine, lock};
+use followers::Followers;
 use network::{Calls, Network};
 use runtime::{Executor, SimRuntime};
-use types::{Membership, Metrics, Raft, RaftId};
+use types::{LogId, Membership, Metrics, Raft, RaftId};
 
 /// What a seat asks of the world, or tells it.
 #[derive(Debug)]
@@ -102,13 +104,13 @@ impl Roster {
         &self.0[&id].0
     }
 
+    fn voters(&self) -> impl Iterator<Item = RaftId> {
+        self.0.iter().filter(|(_, (_, role))| role.votes()).map(|(id, _)| *id)
+    }
+
     fn membership(&self) -> Membership {
-        let voters = self.0.iter().filter(|(_, (_, role))| role.votes());
         let nodes = self.0.iter().map(|(id, (name, _))| (*id, BasicNode::new(name.as_str())));
-        Membership::new(
-            vec![voters.map(|(id, _)| *id).collect()],
-            nodes.collect::<BTreeMap<_, _>>(),
-        )
+        Membership::new(vec![self.voters().collect()], nodes.collect::<BTreeMap<_, _>>())
     }
 }
 
@@ -135,6 +137,7 @@ pub(crate) struct Seat {
     candidacy: Option<Candidacy>,
     leader_heard: Arc<AtomicBool>,
     outdone: Arc<AtomicBool>,
+    followers: Followers,
     stands_at: Option<Duration>,
     look_again: Option<Duration>,
     raft: Arc<Mutex<Option<Raft>>>,
@@ -176,6 +179,7 @@ impl Seat {
             candidacy: None,
             leader_heard: Arc::default(),
             outdone: Arc::default(),
+            followers: Followers::new(Acks::new(me, roster.voters())),
             stands_at: None,
             look_again: None,
             raft: Arc::default(),
@@ -196,6 +200,7 @@ impl Seat {
             calls: self.calls.clone(),
             silent: Arc::clone(&self.silent),
             outdone: Arc::clone(&self.outdone),
+            followers: self.followers.clone(),
             pause: Duration::from_millis(self.timing.rpc_timeout_ms().min(150)),
         };
         let (me, disk, slot) = (self.me, Arc::clone(disk), Arc::clone(&self.raft));
@@ -430,20 +435,21 @@ impl Seat {
         });
     }
 
-    /// A quorum round that begins now: see `Consensus::confirm_leadership`.
-    pub(crate) fn round(&mut self, id: RoundId) {
+    /// A quorum round that begins now: see `Consensus::confirm_leadership` and
+    /// `Consensus::confirm_with_heartbeat`.
+    pub(crate) fn round(&mut self, id: RoundId, pace: Pace) {
         let outbox = self.outbox.clone();
         let Some(raft) = self.raft().filter(|_| !self.voice.is_silent()) else {
             return outbox.push(Outgoing::Rounded { id, result: None });
         };
-        let mut applied = self.applied.clone();
+        let (mut applied, followers) = (self.applied.clone(), self.followers.clone());
         let limit = Duration::from_millis(4 * self.timing.rpc_timeout_ms());
         self.executor.spawn(async move {
             let round = async {
-                let read: Result<_, RaftError<RaftId, CheckIsLeaderError<RaftId, BasicNode>>> =
-                    raft.get_read_log_id().await;
-                let (read, _) = read.ok()?;
-                let read = read?;
+                let read = match pace {
+                    Pace::AtOnce => ask_followers(&raft).await?,
+                    Pace::WithHeartbeat => hear_followers(&raft, &followers).await?,
+                };
                 if !Mutation::StateBeforeReadIndex.is_on() {
                     applied.wait_for(|index| *index >= read.index).await.ok()?;
                 }
@@ -453,6 +459,23 @@ impl Seat {
             outbox.push(Outgoing::Rounded { id, result });
         });
     }
+}
+
+async fn ask_followers(raft: &Raft) -> Option<LogId> {
+    let read: Result<_, RaftError<RaftId, CheckIsLeaderError<RaftId, BasicNode>>> =
+        raft.get_read_log_id().await;
+    let (read, _) = read.ok()?;
+    read
+}
+
+/// The rule of the shell.
+async fn hear_followers(raft: &Raft, followers: &Followers) -> Option<LogId> {
+    let term = leads(&raft.metrics().borrow())?;
+    followers.follow(term).await;
+    let own = raft.with_raft_state(|state| (*state.vote_ref(), state.committed));
+    let (vote, committed) = own.await.ok()?;
+    let still_leads = vote.is_committed() && vote.leader_id.term == term.0;
+    committed.filter(|committed| still_leads && committed.leader_id.term == term.0)
 }
 
 /// The term that this node leads, if it does: the rule of the shell's watcher.

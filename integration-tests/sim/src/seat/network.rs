@@ -24,10 +24,12 @@ use openraft::{
     },
 };
 use tokio::sync::oneshot;
+use vipfence_types::Term;
 
 use super::{
     Outbox, Outgoing,
-    runtime::SimRuntime,
+    followers::Followers,
+    runtime::{SimRuntime, now},
     types::{RaftId, TypeConfig},
 };
 
@@ -85,6 +87,7 @@ pub(super) struct Network {
     pub(super) silent: Arc<AtomicBool>,
     /// Set when a voter that refused this candidate has a longer log.
     pub(super) outdone: Arc<AtomicBool>,
+    pub(super) followers: Followers,
     pub(super) pause: Duration,
 }
 
@@ -159,12 +162,17 @@ impl RaftNetwork<TypeConfig> for Link {
         if self.is_silent() {
             return Err(unreachable("this leader is silent"));
         }
+        let (term, sent) = (Term(request.vote.leader_id.term), now());
         let request = RaftRequest::Append(Box::new(request));
-        self.call(RPCTypes::AppendEntries, request, &option, |answer| match answer {
+        let answer = self.call(RPCTypes::AppendEntries, request, &option, |answer| match answer {
             RaftAnswer::Append(answer) => Some(answer),
             RaftAnswer::Vote(_) | RaftAnswer::Snapshot(_) => None,
-        })
-        .await
+        });
+        let answer = answer.await?;
+        if !matches!(answer, AppendEntriesResponse::HigherVote(_)) {
+            self.network.followers.acknowledged(self.target, term, sent);
+        }
+        Ok(answer)
     }
 
     async fn install_snapshot(

@@ -126,9 +126,14 @@ pub(crate) struct SimRuntime;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct SimInstant(Duration);
 
+/// The machine's monotonic clock, for the task that is being polled.
+pub(super) fn now() -> Duration {
+    CURRENT.with_borrow(|current| current.now)
+}
+
 impl Instant for SimInstant {
     fn now() -> Self {
-        Self(CURRENT.with_borrow(|current| current.now))
+        Self(now())
     }
 }
 

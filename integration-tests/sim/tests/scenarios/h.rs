@@ -89,7 +89,7 @@ fn h01_late(world: &mut World) -> Story {
     arrives(world, "the answer", |_, _, kind| grants(kind))?;
     world.run(ms(1));
     let left = world.lease_left(A, "demo").map_or(0, |left| left.as_millis());
-    check(world, (900..1_010).contains(&left), "a has what is left of the lease")?;
+    check(world, (880..1_010).contains(&left), "a has what is left of the lease")?;
     b_takes_over_after(world, answered, ms(5_500))
 }
 

@@ -60,7 +60,7 @@ fn v01b_an_older_heartbeat_that_is_answered_later_does_not_shorten_the_wait() {
         let hangs = world.now();
         until(world, secs(3), "a newer one is answered", |world| {
             world.now() > hangs + ms(500)
-                && world.lease_left(A, "demo").is_some_and(|left| left.as_millis() > 3_990)
+                && world.lease_left(A, "demo").is_some_and(|left| left.as_millis() > 3_880)
         })?;
         let renewed = world.now();
         arrives(world, "the older heartbeat", |_, _, kind| matches!(kind, Kind::Beat { .. }))?;

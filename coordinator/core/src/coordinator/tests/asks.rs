@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     ask::{Ask, AskError, Reply},
-    coordinator::{AskId, BeatId, Confirmed, Coordinator, Effect, Input, RoundId, Setup},
+    coordinator::{AskId, BeatId, Confirmed, Coordinator, Effect, Input, Pace, RoundId, Setup},
     registry::{
         Applied, Body, Command, Expect, Founder, Intent, Outcome, Phase, Refused, Registry, Request,
     },
@@ -82,7 +82,7 @@ fn beat(id: u64, from: &str) -> Input {
 
 fn round_of(effects: &[Effect]) -> Option<RoundId> {
     effects.iter().find_map(|effect| match effect {
-        Effect::Round { id } => Some(*id),
+        Effect::Round { id, .. } => Some(*id),
         _ => None,
     })
 }
@@ -132,6 +132,41 @@ fn a_heartbeat_that_was_not_confirmed_changes_nothing() {
     let effects = machine.step(at(2), Input::Round { id, result: None });
     let answer = Err(Refusal::NoQuorum);
     assert_eq!(effects, [Effect::Answer { id: BeatId(1), answer }]);
+}
+
+#[test]
+fn a_node_that_says_what_it_said_before_and_was_answered_has_time() {
+    let mut machine = machine(true);
+    let pace_of = |effects: &[Effect]| {
+        effects.iter().find_map(|effect| match effect {
+            Effect::Round { id, pace } => Some((*id, *pace)),
+            _ => None,
+        })
+    };
+    // Without NICs, which would be new to the state.
+    let beat = |seq, stopping| {
+        let Input::Beat { id, mut heartbeat } = beat(seq, "b") else { unreachable!("a heartbeat") };
+        heartbeat.nics.clear();
+        heartbeat.health.stopping = stopping;
+        Input::Beat { id, heartbeat }
+    };
+    let good = Some(Confirmed { term: Term(1), read_index: 7 });
+    // The first of this term, then the next.
+    let (id, pace) = pace_of(&machine.step(at(2), beat(1, false))).expect("a round");
+    assert_eq!(pace, Pace::AtOnce);
+    machine.step(at(2), Input::Round { id, result: good });
+    let (id, pace) = pace_of(&machine.step(at(3), beat(2, false))).expect("a round");
+    assert_eq!(pace, Pace::WithHeartbeat);
+    // Not confirmed: the lease runs, and the next is in a hurry.
+    machine.step(at(3), Input::Round { id, result: None });
+    let (id, pace) = pace_of(&machine.step(at(4), beat(3, false))).expect("a round");
+    assert_eq!(pace, Pace::AtOnce);
+    machine.step(at(4), Input::Round { id, result: good });
+    // Something new.
+    assert_eq!(
+        pace_of(&machine.step(at(5), beat(4, true))).map(|(_, pace)| pace),
+        Some(Pace::AtOnce)
+    );
 }
 
 #[test]

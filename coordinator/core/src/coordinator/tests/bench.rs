@@ -656,7 +656,9 @@ impl Bench {
                 let event = Event::Commit(machine, id, Box::new(command));
                 self.at(self.now + CONSENSUS, event);
             }
-            Effect::Round { id } => self.at(self.now + CONSENSUS, Event::RoundEnds(machine, id)),
+            Effect::Round { id, .. } => {
+                self.at(self.now + CONSENSUS, Event::RoundEnds(machine, id))
+            }
             Effect::Http(request) => self.send(machine, request),
             Effect::Answer { id, answer } => {
                 let Some((name, boot, sent)) = self.beats.remove(&id) else { return };
