@@ -29,6 +29,7 @@
 mod clocked;
 mod config;
 mod error;
+mod exchange;
 mod followers;
 #[cfg(test)]
 mod foreign;

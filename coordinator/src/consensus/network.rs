@@ -25,6 +25,7 @@ use vipfence_types::{ClusterName, NodeId, Term};
 
 use super::{
     clocked::Clocked,
+    exchange::Exchange,
     followers::Followers,
     frame::{self, FrameError, MAX_FRAME_BYTES},
     links::Links,
@@ -61,6 +62,7 @@ impl RaftNetworkFactory<TypeConfig> for Network {
             me: self.me,
             target,
             client,
+            appends: Appends::Never,
             voice: Arc::clone(&self.voice),
             candidacy: Arc::clone(&self.candidacy),
             followers: Arc::clone(&self.followers),
@@ -69,16 +71,27 @@ impl RaftNetworkFactory<TypeConfig> for Network {
     }
 }
 
-/// A client of one peer.
+/// A client of one peer. A quorum round makes one for a single message, replication keeps one.
 pub(super) struct Link {
     cluster: ClusterName,
     me: RaftId,
     target: RaftId,
     client: Option<RaftServiceClient<Channel>>,
+    appends: Appends,
     voice: Arc<Voice>,
     candidacy: Arc<Clocked<Candidacy>>,
     followers: Arc<Followers>,
     pause: Duration,
+}
+
+/// How entries and heartbeats are sent.
+enum Appends {
+    /// None yet: the first is a call of its own.
+    Never,
+    /// The next opens a stream.
+    Again,
+    /// On this stream.
+    On(Box<Exchange>),
 }
 
 /// Why a message did not get an answer.
@@ -116,7 +129,8 @@ impl Link {
         let limit = option.hard_ttl();
         let client = self.client.as_mut().ok_or_else(|| unreachable(&LinkError::UnknownPeer))?;
         let frame = frame::pack(&self.cluster, request).map_err(|e| unreachable(&e.into()))?;
-        let answered = tokio::time::timeout(limit, send(client, action, frame)).await;
+        let appends = &mut self.appends;
+        let answered = tokio::time::timeout(limit, send(client, appends, action, frame)).await;
         let Ok(answered) = answered else {
             return Err(RPCError::Timeout(RpcTimeout {
                 action,
@@ -137,15 +151,42 @@ impl Link {
 
 async fn send(
     client: &mut RaftServiceClient<Channel>,
+    appends: &mut Appends,
     action: RPCTypes,
     frame: RaftFrame,
 ) -> Result<RaftFrame, tonic::Status> {
     let answer = match action {
         RPCTypes::Vote => client.vote(frame).await,
-        RPCTypes::AppendEntries => client.append_entries(frame).await,
+        RPCTypes::AppendEntries => return append(client, appends, frame).await,
         RPCTypes::InstallSnapshot => client.install_snapshot(frame).await,
     };
     answer.map(tonic::Response::into_inner)
+}
+
+/// A stream that fails, or is given up on the way, is not kept.
+async fn append(
+    client: &mut RaftServiceClient<Channel>,
+    appends: &mut Appends,
+    frame: RaftFrame,
+) -> Result<RaftFrame, tonic::Status> {
+    let mut exchange = match std::mem::replace(appends, Appends::Again) {
+        Appends::Never => {
+            return client.append_entries(frame).await.map(tonic::Response::into_inner);
+        }
+        Appends::Again => Box::new(Exchange::open(client).await?),
+        Appends::On(mut exchange) => match exchange.say(frame.clone()).await {
+            Ok(answer) => {
+                *appends = Appends::On(exchange);
+                return Ok(answer);
+            }
+            // It may have ended long ago, as a peer does that was started anew. The same message
+            // twice does no harm.
+            Err(_) => Box::new(Exchange::open(client).await?),
+        },
+    };
+    let answer = exchange.say(frame).await?;
+    *appends = Appends::On(exchange);
+    Ok(answer)
 }
 
 impl RaftNetwork<TypeConfig> for Link {

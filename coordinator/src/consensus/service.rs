@@ -3,14 +3,15 @@
 //! One rule is added to Raft's: a voter that may have lost its disk does not vote
 //! (`vipfence_coordinator_core::newborn_refuses`).
 
-use std::sync::Arc;
+use std::{pin::Pin, sync::Arc};
 
 use openraft::{
     error::RaftError,
     raft::{AppendEntriesRequest, InstallSnapshotRequest, VoteRequest, VoteResponse},
 };
 use serde::{Serialize, de::DeserializeOwned};
-use tonic::{Request, Response, Status};
+use tokio_stream::{Stream, StreamExt as _};
+use tonic::{Request, Response, Status, Streaming};
 use vipfence_coordinator_core::{Candidacy, newborn_refuses};
 use vipfence_proto::v1::{
     RaftFrame,
@@ -26,6 +27,7 @@ use super::{
 };
 
 /// The Raft side of this node's gRPC port; made by `Consensus::service`.
+#[derive(Clone)]
 pub struct RaftEndpoint {
     cluster: ClusterName,
     raft: Raft,
@@ -75,6 +77,12 @@ impl RaftEndpoint {
         }
     }
 
+    async fn append(&self, frame: &RaftFrame) -> Result<RaftFrame, Status> {
+        let message: AppendEntriesRequest<TypeConfig> = self.unpack(frame)?;
+        self.a_leader_spoke(&message.vote);
+        Ok(frame::pack(&self.cluster, &self.raft.append_entries(message).await)?)
+    }
+
     fn answer<T: Serialize>(&self, answer: &T) -> Result<Response<RaftFrame>, Status> {
         Ok(Response::new(frame::pack(&self.cluster, answer)?))
     }
@@ -86,9 +94,21 @@ impl RaftService for RaftEndpoint {
         &self,
         request: Request<RaftFrame>,
     ) -> Result<Response<RaftFrame>, Status> {
-        let message: AppendEntriesRequest<TypeConfig> = self.unpack(request.get_ref())?;
-        self.a_leader_spoke(&message.vote);
-        self.answer(&self.raft.append_entries(message).await)
+        self.append(request.get_ref()).await.map(Response::new)
+    }
+
+    type ReplicateStream = Pin<Box<dyn Stream<Item = Result<RaftFrame, Status>> + Send>>;
+
+    async fn replicate(
+        &self,
+        request: Request<Streaming<RaftFrame>>,
+    ) -> Result<Response<Self::ReplicateStream>, Status> {
+        let endpoint = self.clone();
+        let answers = request.into_inner().then(move |frame| {
+            let endpoint = endpoint.clone();
+            async move { endpoint.append(&frame?).await }
+        });
+        Ok(Response::new(Box::pin(answers)))
     }
 
     async fn vote(&self, request: Request<RaftFrame>) -> Result<Response<RaftFrame>, Status> {
