@@ -193,7 +193,7 @@ impl Coordinator {
             self.mover.target_failed(self.now, vip, node, reason);
         }
         for place in &decision.kicks {
-            self.mover.kicked(vip, phase);
+            self.mover.kicked(vip, phase, place);
             if let Some(writer) = self.nics.get_mut(&place.nic) {
                 writer.retry_attach(place.address);
             }

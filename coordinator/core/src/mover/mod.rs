@@ -26,7 +26,7 @@ use vipfence_types::{
     Revision, Term, VipEpoch, VipName, lease_wait,
 };
 
-use crate::registry::{GrantTrack, Granted, Registry, VipRecord};
+use crate::registry::{GrantTrack, Granted, Place, Registry, VipRecord};
 
 pub(crate) use peers::News;
 pub use peers::{NodeState, NodeView};
@@ -67,8 +67,8 @@ pub(crate) struct Lead {
     open_since: BTreeMap<(VipName, MoveId), Clocks>,
     /// Targets that turned out not to be able to take a VIP.
     failed: BTreeMap<(VipName, NodeId), (String, Clocks)>,
-    /// Phases whose refused attach was retried at once because the detach is done.
-    kicked: BTreeSet<(VipName, Revision)>,
+    /// Refused attaches that were retried at once because the detach is done: each once in its phase.
+    kicked: BTreeSet<(VipName, Revision, Place)>,
     /// Since when a node has said that it does not take a grant.
     unfit: BTreeMap<VipEpoch, Clocks>,
     /// Since when a candidate of higher priority than the holder's has been eligible.
@@ -291,9 +291,9 @@ impl Mover {
     }
 
     /// Remembers that a refused attach of this phase was retried at once.
-    pub(crate) fn kicked(&mut self, vip: &VipName, phase: Revision) {
+    pub(crate) fn kicked(&mut self, vip: &VipName, phase: Revision, place: &Place) {
         if let Some(lead) = &mut self.lead {
-            lead.kicked.insert((vip.clone(), phase));
+            lead.kicked.insert((vip.clone(), phase, place.clone()));
         }
     }
 
@@ -316,7 +316,8 @@ impl Lead {
             })
             .collect();
         self.open_since = open;
-        self.kicked.retain(|(vip, phase)| state.vip(vip).is_some_and(|r| r.azure_phase == *phase));
+        self.kicked
+            .retain(|(vip, phase, _)| state.vip(vip).is_some_and(|r| r.azure_phase == *phase));
         if self.lowering_for != state.timing_since {
             // Other timers were in force meanwhile: everything is counted anew.
             self.lowering_for = state.timing_since;

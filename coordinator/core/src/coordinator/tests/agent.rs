@@ -10,7 +10,7 @@ use vipfence_types::{
     Refusal, VipEpoch, VipFailing, VipName, VipReport,
 };
 
-use super::bench::{demo, nic_of};
+use super::bench::demo;
 
 /// How late the kernel may be with the address of a dead agent.
 const KERNEL_LATE: Duration = Duration::from_millis(1_350);
@@ -44,7 +44,7 @@ pub(super) struct Agent {
     pub(super) reached: Vec<VipEpoch>,
     /// What every release cuts.
     pub(super) cuts: Vec<Connection>,
-    pub(super) report_nics: bool,
+    pub(super) nics: Vec<NicRecord>,
 }
 
 impl Agent {
@@ -72,7 +72,6 @@ impl Agent {
         let cut = cut.map(|at| Cut { at: at.clone(), connections: self.cuts.clone() });
         let failing = self.failing.map(|why| VipFailing { vip: demo(), reason: why.to_owned() });
         let highest = self.spent.values().max().copied().unwrap_or_default();
-        let nic = NicRecord { name: "eth0".into(), id: nic_of(name.as_str()) };
         Heartbeat {
             cluster: ClusterName::new("demo").expect("a name"),
             node: name.clone(),
@@ -84,7 +83,7 @@ impl Agent {
             cut: cut.collect(),
             refused: self.refused.iter().cloned().collect(),
             highest_epoch: highest,
-            nics: if self.report_nics { vec![nic] } else { vec![] },
+            nics: self.nics.clone(),
             health: NodeHealth {
                 stopping: self.stopping,
                 arm_ok: Some(true),

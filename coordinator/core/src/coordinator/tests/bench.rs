@@ -9,8 +9,8 @@ use std::{
 };
 
 use vipfence_types::{
-    Answer, BootId, Clocks, ClusterName, NicId, NodeId, Profile, Refusal, Role, Term, Timing,
-    VipName, VipSpec,
+    Answer, BootId, Clocks, ClusterName, NicId, NicRecord, NodeId, Profile, Refusal, Role, Term,
+    Timing, VipName, VipSpec,
 };
 
 use super::{
@@ -52,6 +52,10 @@ pub(super) fn address() -> IpAddr {
 
 pub(super) fn nic_of(name: &str) -> NicId {
     NicId::new(&format!("{GROUP}/networkInterfaces/{name}-nic"))
+}
+
+fn nic(name: &str, id: NicId) -> NicRecord {
+    NicRecord { name: name.to_owned(), id }
 }
 
 #[derive(Debug)]
@@ -157,7 +161,7 @@ impl Bench {
                 not_taken: BTreeSet::new(),
                 reached: vec![],
                 cuts: vec![],
-                report_nics: role.may_hold(),
+                nics: role.may_hold().then(|| nic("eth0", nic_of(name))).into_iter().collect(),
             };
             agents.insert(node(name), agent);
         }
@@ -210,7 +214,24 @@ impl Bench {
 
     /// With the VIP `demo` of this definition held by `a`.
     pub(super) fn with(spec: VipSpec) -> Self {
+        Self::new().holding(spec)
+    }
+
+    /// The same, where each member has a second NIC: `eth1`, in Azure `a-nic2` and so on.
+    pub(super) fn with_two_nics(spec: VipSpec) -> Self {
         let mut bench = Self::new();
+        for (name, last) in [("a", 24), ("b", 25), ("c", 26)] {
+            bench.arm.add_nic(&format!("{name}-nic2"), IpAddr::from([10, 5, 0, last]));
+            let agent = bench.agents.get_mut(&node(name)).expect("a member");
+            let id = NicId::new(&format!("{GROUP}/networkInterfaces/{name}-nic2"));
+            agent.nics.push(nic("eth1", id));
+        }
+        bench.run(secs(1));
+        bench.holding(spec)
+    }
+
+    fn holding(self, spec: VipSpec) -> Self {
+        let mut bench = self;
         bench.create(spec, Some("a"));
         assert!(bench.run_until(secs(20), |b| b.is_held_by("a")), "{}", bench.story());
         bench.run(secs(2));

@@ -1,8 +1,9 @@
 //! Planned moves: the order of things, and the size of the outage.
 
+use core::net::IpAddr;
 use std::time::Duration;
 
-use vipfence_types::{BootId, Candidate, Epoch, Release, VipSpec};
+use vipfence_types::{BootId, Candidate, Epoch, Release, VipAddress, VipSpec};
 
 use super::{
     arm::{Fault, Rule},
@@ -39,6 +40,26 @@ fn a_planned_move_with_late_release_serves_until_the_detach_was_read_back() {
     assert!(outage < Duration::from_millis(1_600), "{outage:?} {}", bench.story());
     let whole = bench.when("held 2") - bench.when("move to b");
     assert!(whole < Duration::from_millis(2_800), "{whole:?} {}", bench.story());
+}
+
+#[test]
+fn each_nic_attaches_as_soon_as_its_own_detach_was_read_back() {
+    let second = IpAddr::from([10, 5, 0, 111]);
+    let addresses = vec![
+        VipAddress::host(address()),
+        VipAddress { nic: Some("eth1".into()), ..VipAddress::host(second) },
+    ];
+    let mut bench = Bench::with_two_nics(VipSpec { addresses, ..VipSpec::host(address()) });
+    bench.move_to("b");
+    assert!(bench.run_until(secs(20), |b| b.is_held_by("b")), "{}", bench.story());
+    assert_eq!(bench.arm.attached(second), ["b-nic2"]);
+    // The refused attempts wait for longer each time: what is not tried at once comes much later.
+    for (from, to) in [("a-nic", "b-nic"), ("a-nic2", "b-nic2")] {
+        let detached = bench.when(&format!("Put {from} 200"));
+        let attached = bench.when(&format!("Put {to} 200"));
+        let waited = attached - detached;
+        assert!(waited < Duration::from_millis(1_200), "{to}: {waited:?} {}", bench.story());
+    }
 }
 
 #[test]

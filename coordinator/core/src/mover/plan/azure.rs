@@ -222,8 +222,8 @@ impl Facts<'_> {
             if !from.iter().filter(same).all(looked) {
                 continue;
             }
-            let first_time = !self.lead.kicked.contains(&(record.name.clone(), record.azure_phase));
-            if first_time && !from.is_empty() {
+            let kick = (record.name.clone(), record.azure_phase, place.clone());
+            if !self.lead.kicked.contains(&kick) && !from.is_empty() {
                 decision.kicks.push(place.clone());
             }
             self.in_the_way(record, open, place, holder.as_ref(), refused_at, decision);
