@@ -56,8 +56,9 @@ pub use etcd::Etcd;
 pub use fabric::{
     AddressObserver, Blow, ClusterOptions, Fabric, FabricCluster, Fault, History, Kept,
     KeptConnection, LoadBalancer, Namespace, Outage, Outcome, Ping, Pinger, Pings, ProbeWatch,
-    ReadingConnection, Rerouted, Seen, Turmoil, VIP_V6, VIPS, enclose_this_program, failover,
-    in_enclosure, is_enclosed, leader_dies, partition, planned_move, stir,
+    ReadingConnection, Rerouted, Seen, Turmoil, VIP_OF_SECOND_NIC, VIP_V6, VIPS,
+    enclose_this_program, failover, in_enclosure, is_enclosed, leader_dies, partition,
+    planned_move, stir,
 };
 pub use grpcurl::{Grpcurl, GrpcurlAnswer};
 pub use http::{HttpAnswer, get, post};

@@ -104,7 +104,7 @@ impl LoadBalancer {
         let backends = Arc::new(Mutex::new(Backends::default()));
         let mut threads = Threads::default();
         for node in &network.nodes {
-            let (name, address) = (node.name.clone(), node.address);
+            let (name, address) = (node.name.clone(), node.first_nic().address);
             let (network, backends) = (Arc::clone(network), Arc::clone(&backends));
             threads.repeat(INTERVAL, move || {
                 let answered = answers(address, port, INTERVAL);
@@ -133,7 +133,7 @@ impl ProbeWatch {
         let answered = Arc::<Mutex<Vec<String>>>::default();
         let mut threads = Threads::default();
         for node in &network.nodes {
-            let (name, address) = (node.name.clone(), node.address);
+            let (name, address) = (node.name.clone(), node.first_nic().address);
             let answered = Arc::clone(&answered);
             threads.repeat(WATCHED_EVERY, move || {
                 if answers(address, port, WATCHED_EVERY) {

@@ -48,7 +48,7 @@ impl FabricCluster {
     /// If that does not come about.
     #[must_use]
     pub fn start(options: &ClusterOptions) -> Self {
-        let fabric = Fabric::start(options.nodes, options.operation);
+        let fabric = Fabric::start(options.nodes, options.nics, options.operation);
         let folder = TempDir::new().expect("a folder");
         let observer = Some(fabric.observer());
         let balancer = options.probe_port.map(|port| fabric.balance(VIPS[0], port));

@@ -1,10 +1,11 @@
 //! What can be wrong with the network, as rules of nft. A packet that is cut off is dropped without
-//! a word, as in Azure: nobody gets a reset.
+//! a word, as in Azure: nobody gets a reset. What is wrong with a node is wrong with all its NICs.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use super::network::ARM;
+use super::host::nics_of;
+use super::network::{ARM, CLIENT};
 use super::slow::PROXY;
 
 /// The agents' gRPC port.
@@ -30,6 +31,16 @@ pub enum Fault {
     Slow(String, Duration),
 }
 
+/// The packets that a host sends, by any of its NICs, for nft.
+fn from(host: &str) -> String {
+    format!("iifname {}", nics_of(host))
+}
+
+/// Those that are sent to it.
+fn to(host: &str) -> String {
+    format!("oifname {}", nics_of(host))
+}
+
 impl Fault {
     /// Nothing gets from either of two nodes to the other.
     #[must_use]
@@ -49,29 +60,26 @@ impl Fault {
     pub(super) fn rules(&self) -> Vec<String> {
         let (host, port) = ARM.split_once(':').expect("an address and a port");
         match self {
-            Self::Cut(node) => {
-                vec![format!("iifname \"{node}\" drop"), format!("oifname \"{node}\" drop")]
-            }
-            Self::Mute(node) => vec![format!("iifname \"{node}\" drop")],
-            Self::Deaf(node) => vec![format!("oifname \"{node}\" drop")],
-            Self::OneWay(from, to) => {
-                vec![format!("iifname \"{from}\" oifname \"{to}\" drop")]
-            }
+            Self::Cut(node) => vec![from(node) + " drop", to(node) + " drop"],
+            Self::Mute(node) => vec![from(node) + " drop"],
+            Self::Deaf(node) => vec![to(node) + " drop"],
+            Self::OneWay(one, other) => vec![format!("{} {} drop", from(one), to(other))],
             Self::WithoutAzure(node) => {
-                vec![format!("iifname \"{node}\" ip daddr {host} tcp dport {port} drop")]
+                vec![format!("{} ip daddr {host} tcp dport {port} drop", from(node))]
             }
-            Self::Lossy(node, percent) => ["iifname", "oifname"]
-                .map(|way| format!("{way} \"{node}\" numgen random mod 100 < {percent} drop"))
+            Self::Lossy(node, percent) => [from(node), to(node)]
+                .map(|packets| format!("{packets} numgen random mod 100 < {percent} drop"))
                 .to_vec(),
             // Connections of before, which do not go through the proxy.
-            Self::Slow(node, _) => [("iifname", "oifname"), ("oifname", "iifname")]
-                .map(|(this, that)| {
-                    format!(
-                        "{this} \"{node}\" {that} != \"client\" tcp dport {GRPC} \
-                         reject with tcp reset"
-                    )
-                })
-                .to_vec(),
+            Self::Slow(node, _) => {
+                let client = nics_of(CLIENT);
+                [
+                    format!("{} oifname != {client}", from(node)),
+                    format!("{} iifname != {client}", to(node)),
+                ]
+                .map(|packets| format!("{packets} tcp dport {GRPC} reject with tcp reset"))
+                .to_vec()
+            }
         }
     }
 
@@ -79,7 +87,7 @@ impl Fault {
     pub(super) fn detours(&self, address_of: impl Fn(&str) -> Ipv4Addr) -> Vec<String> {
         match self {
             Self::Slow(node, _) => [
-                format!("iifname \"{node}\" tcp dport {GRPC} dnat ip to {PROXY}"),
+                format!("{} tcp dport {GRPC} dnat ip to {PROXY}", from(node)),
                 format!("ip daddr {} tcp dport {GRPC} dnat ip to {PROXY}", address_of(node)),
             ]
             .to_vec(),

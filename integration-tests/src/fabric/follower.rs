@@ -31,7 +31,7 @@ pub struct Rerouted {
     pub at: Instant,
     /// How long before that the simulator's answer was there.
     pub took: Duration,
-    /// The nodes that addresses are at.
+    /// The NICs that addresses are at.
     pub attached: BTreeMap<IpAddr, String>,
 }
 
@@ -77,7 +77,7 @@ fn follow(admin: &str, network: &Network, into: &Mutex<Vec<Rerouted>>, stop: &At
         let news: Attachments = serde_json::from_str(&answer.body).expect("attachments");
         url = format!("{admin}/attachments?after={}&wait_ms={POLL_MS}", news.version);
         let mut changes = into.lock().unwrap_or_else(PoisonError::into_inner);
-        let attached = at_nodes(network, &news.attachments);
+        let attached = of_vips(network, &news.attachments);
         if changes.last().is_none_or(|last| last.attached != attached) {
             network.attach(&attached);
             let at = Instant::now();
@@ -86,15 +86,14 @@ fn follow(admin: &str, network: &Network, into: &Mutex<Vec<Rerouted>>, stop: &At
     }
 }
 
-/// The addresses that are at a node without being its own.
-fn at_nodes(network: &Network, found: &BTreeMap<String, String>) -> BTreeMap<IpAddr, String> {
+/// The addresses that are at a node's NIC without being its own.
+fn of_vips(network: &Network, found: &BTreeMap<String, String>) -> BTreeMap<IpAddr, String> {
     let mut attached = BTreeMap::new();
-    for (address, nic) in found {
+    for (address, id) in found {
         let address: IpAddr = address.parse().expect("an address");
-        let mut nodes = network.nodes.iter();
-        let node = nodes.find(|node| nic.ends_with(&format!("/{}-nic", node.name)));
-        if let Some(node) = node.filter(|node| !node.addresses().contains(&address)) {
-            attached.insert(address, node.name.clone());
+        let nic = id.rsplit('/').next().and_then(|name| network.nic(name));
+        if let Some((_, nic)) = nic.filter(|(_, nic)| !nic.addresses().contains(&address)) {
+            attached.insert(address, nic.name.clone());
         }
     }
     attached

@@ -9,8 +9,8 @@
 //!   so at random.
 //! * [`Pinger`], [`KeptConnection`] and [`ReadingConnection`] are clients of the VIP; [`AddressObserver`] proves I1.
 //!
-//! Not here: packets that are delayed (this kernel has no netem; [`Fault::Slow`] keeps bytes), a
-//! second NIC, VMs that pause.
+//! Not here: packets that are delayed (this kernel has no netem; [`Fault::Slow`] keeps bytes), VMs
+//! that pause.
 
 mod balancer;
 mod chaos;
@@ -19,6 +19,7 @@ mod connection;
 mod enclosure;
 mod faults;
 mod follower;
+mod host;
 mod namespace;
 mod network;
 mod observer;
@@ -44,7 +45,7 @@ pub use enclosure::{enclose_this_program, in_enclosure, is_enclosed};
 pub use faults::Fault;
 pub use follower::Rerouted;
 pub use namespace::Namespace;
-pub use network::{VIP_V6, VIPS};
+pub use network::{VIP_OF_SECOND_NIC, VIP_V6, VIPS};
 pub use observer::{AddressObserver, History, Seen};
 pub use options::ClusterOptions;
 pub use prober::{Outage, Ping, Pinger, Pings};
@@ -68,14 +69,15 @@ pub struct Fabric {
 }
 
 impl Fabric {
-    /// Makes the network and starts the simulator. Operations take `operation`.
+    /// Makes the network, of nodes with so many NICs, and starts the simulator. Operations take
+    /// `operation`.
     ///
     /// # Panics
     /// If this process is not enclosed, or something does not start.
     #[must_use]
-    pub fn start(names: &[&str], operation: Duration) -> Self {
+    pub fn start(names: &[&str], nics: u8, operation: Duration) -> Self {
         assert!(is_enclosed(), "a fabric would change the network of this machine");
-        let network = Arc::new(Network::make(names));
+        let network = Arc::new(Network::make(names, nics));
         let mut command = Command::new(&Binaries::get().azure_sim);
         command.args(["serve", "--world", WORLD, "--arm", ARM, "--imds-host", "192.0.2.10"]);
         command.args(["--imds-base-port", &IMDS_BASE_PORT.to_string()]);
@@ -118,7 +120,16 @@ impl Fabric {
     /// If there is no such node.
     #[must_use]
     pub fn address(&self, node: &str) -> Ipv4Addr {
-        self.network.node(node).address
+        self.network.node(node).first_nic().address
+    }
+
+    /// The addresses of all its NICs, in their order.
+    ///
+    /// # Panics
+    /// If there is no such node.
+    #[must_use]
+    pub fn addresses(&self, node: &str) -> Vec<Ipv4Addr> {
+        self.network.node(node).nics.iter().map(|nic| nic.address).collect()
     }
 
     /// A node's own address of IPv6.
@@ -127,7 +138,7 @@ impl Fabric {
     /// If there is no such node.
     #[must_use]
     pub fn address_v6(&self, node: &str) -> Ipv6Addr {
-        self.network.node(node).address_v6
+        self.network.node(node).first_nic().address_v6
     }
 
     /// Where a node lives.
@@ -216,7 +227,9 @@ impl Fabric {
     /// The addresses at nodes, by what the network does now.
     #[must_use]
     pub fn attached(&self) -> BTreeMap<IpAddr, String> {
-        self.rerouted().pop().map(|last| last.attached).unwrap_or_default()
+        let by_nics = self.rerouted().pop().map(|last| last.attached).unwrap_or_default();
+        let node = |nic: String| Some(self.network.nic(&nic)?.0.name.clone());
+        by_nics.into_iter().filter_map(|(address, nic)| Some((address, node(nic)?))).collect()
     }
 
     // ---- what is wrong ------------------------------------------------------------------------
@@ -250,16 +263,15 @@ impl Fabric {
         self.faults.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Pulls a node's cable: its interface has no carrier.
+    /// Pulls a node's cables: its interfaces have no carrier.
     ///
     /// # Panics
     /// If there is no such node.
     pub fn pull_cable(&self, node: &str) {
-        let host = self.network.node(node);
-        shell::run("ip", &["link", "set", &host.name, "down"], "");
+        self.network.node(node).disconnect();
     }
 
-    /// Puts it back.
+    /// Puts them back.
     ///
     /// # Panics
     /// If there is no such node.
@@ -267,13 +279,11 @@ impl Fabric {
         self.network.node(node).connect();
     }
 
-    /// Takes the interface down inside the node, and up again, with the routes that DHCP would set.
+    /// Takes the interfaces down inside the node, and up again, with the routes that DHCP would set.
     ///
     /// # Panics
     /// If there is no such node.
     pub fn bounce_interface(&self, node: &str) {
-        let host = self.network.node(node);
-        host.namespace.ip("link set eth0 down\n");
-        host.configure();
+        self.network.node(node).bounce();
     }
 }

@@ -1,17 +1,16 @@
 //! Azure's network: who may send what, and where a packet goes.
 //!
 //! It is the enclosure's own namespace; the nodes and the client each have one of theirs, tied to it
-//! by one veth. As in Azure
+//! by a veth for each NIC (`host`). As in Azure
 //! * there is no link between two nodes: every packet goes through here, and neighbours are known
 //!   for good, so that nothing depends on what a node answers to ARP;
 //! * a packet for a VIP goes to the NIC that has the address attached, or nowhere;
 //! * a packet from an address that its NIC does not have is dropped (no IP forwarding), and counted;
-//! * 169.254.169.254 answers each node with that node's own identity;
+//! * 169.254.169.254 answers each node with that node's own identity, by its first NIC only;
 //! * every NIC has an address of IPv6 as well, in a secondary ipConfiguration, and the gateway is a
 //!   link-local address there.
 //!
-//! Which NIC that is changes in one transaction of nft, for both directions at once. Every interface
-//! has an index of its own in the whole enclosure: events and routes name it.
+//! Which NIC that is changes in one transaction of nft, for both directions at once.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -22,7 +21,7 @@ use std::sync::{Mutex, PoisonError};
 use serde_json::{Value, json};
 
 use super::faults::Fault;
-use super::namespace::Namespace;
+use super::host::{Host, Nic, SUBNETS, Subnet};
 use super::shell::run;
 use super::slow::SlowLink;
 
@@ -31,36 +30,23 @@ pub(super) const ARM: &str = "192.0.2.10:8600";
 const ARM_HOST: &str = "192.0.2.10";
 /// The first node's metadata service; the others follow.
 pub(super) const IMDS_BASE_PORT: u16 = 8700;
-/// The gateway, as every host sees it.
-const GATEWAY: &str = "10.5.0.1";
-/// The same of IPv6: that of Azure's router advertisements.
-const GATEWAY_V6: &str = "fe80::1234:5678:9abc";
-const GATEWAY_MAC: &str = "12:34:56:78:9a:bc";
-/// The client's name and address: in another subnet of the virtual network.
+/// The gateway, as every host sees it by each of its NICs.
+pub(super) const GATEWAY: &str = "10.5.0.1";
+/// The client's name. It is in a subnet of its own of the virtual network.
 pub(super) const CLIENT: &str = "client";
 /// Where health probes come from, in all of Azure.
 pub(super) const PROBE_SOURCE: Ipv4Addr = Ipv4Addr::new(168, 63, 129, 16);
-const CLIENT_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 5, 1, 4);
-const CLIENT_ADDRESS_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 5, 1, 0, 0, 0, 0, 4);
 /// Addresses that a test may make a VIP of.
 pub const VIPS: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 5, 0, 110), Ipv4Addr::new(10, 5, 0, 111)];
-/// And one of IPv6.
+/// One of IPv6.
 pub const VIP_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 5, 0, 0, 0, 0, 0, 0x6e);
+/// And one in the subnet of the nodes' second NICs.
+pub const VIP_OF_SECOND_NIC: Ipv4Addr = Ipv4Addr::new(10, 5, 2, 110);
 
 /// All of them.
 pub(super) fn vips() -> impl Iterator<Item = IpAddr> {
-    VIPS.into_iter().map(IpAddr::V4).chain([IpAddr::V6(VIP_V6)])
-}
-
-/// A virtual machine, or the client.
-#[derive(Debug)]
-pub(super) struct Host {
-    pub(super) name: String,
-    pub(super) address: Ipv4Addr,
-    pub(super) address_v6: Ipv6Addr,
-    /// From 1: of its interface, packet mark and routing table.
-    number: u32,
-    pub(super) namespace: Namespace,
+    let v4 = VIPS.into_iter().chain([VIP_OF_SECOND_NIC]);
+    v4.map(IpAddr::V4).chain([IpAddr::V6(VIP_V6)])
 }
 
 /// The network.
@@ -72,7 +58,7 @@ pub(super) struct Network {
     routes: Mutex<Routes>,
 }
 
-/// Where packets for VIPs go.
+/// The NICs that packets for VIPs go to.
 #[derive(Debug, Default)]
 struct Routes {
     /// By ipConfigurations.
@@ -81,90 +67,13 @@ struct Routes {
     balanced: BTreeMap<IpAddr, String>,
 }
 
-impl Host {
-    fn make(name: &str, address: Ipv4Addr, address_v6: Ipv6Addr, number: u32) -> Self {
-        let (name, namespace) = (name.to_owned(), Namespace::make(name));
-        Self { name, address, address_v6, number, namespace }
-    }
-
-    /// The index of its `eth0`, which no other interface of the enclosure has.
-    pub(super) fn interface(&self) -> u32 {
-        100 + self.number
-    }
-
-    fn mac(&self) -> String {
-        format!("00:0d:3a:00:00:{:02x}", self.number)
-    }
-
-    /// Its end of the cable, once.
-    fn plug_in(&self) {
-        let (name, mac, index) = (&self.name, self.mac(), self.interface());
-        let link = format!(
-            "link add {name} index {} address {GATEWAY_MAC} type veth \
-             peer name eth0 index {index} address {mac} netns {name}\n\
-             rule add fwmark {} lookup {index}\n",
-            // The kernel takes the other end's only along with this one's.
-            index + 100,
-            self.number
-        );
-        run("ip", &["-batch", "-"], &link);
-        let rule = format!("rule add fwmark {} lookup {index}\n", self.number);
-        run("ip", &["-6", "-batch", "-"], &rule);
-        self.connect();
-        self.namespace.ip("link set lo up\n");
-        self.configure();
-    }
-
-    /// Azure's end: after the cable was pulled, too, when the kernel forgets what was there.
-    pub(super) fn connect(&self) {
-        let (name, mac, index) = (&self.name, self.mac(), self.interface());
-        let mut lines = format!("link set {name} up\n");
-        for own in self.addresses() {
-            let _ = writeln!(lines, "route replace {own} dev {name}");
-        }
-        for all in ["0.0.0.0/0", "::/0"] {
-            let _ = writeln!(lines, "route replace {all} dev {name} table {index}");
-        }
-        for address in self.addresses().into_iter().chain(vips()) {
-            let _ =
-                writeln!(lines, "neigh replace {address} lladdr {mac} dev {name} nud permanent");
-        }
-        run("ip", &["-batch", "-"], &lines);
-    }
-
-    /// Its own.
-    pub(super) fn addresses(&self) -> [IpAddr; 2] {
-        [self.address.into(), self.address_v6.into()]
-    }
-
-    /// What DHCP and the kernel would do in Azure. `replace`, for an interface that comes back. The
-    /// route of IPv6 names no source: the kernel chooses one.
-    pub(super) fn configure(&self) {
-        let (address, address_v6) = (self.address, self.address_v6);
-        self.namespace.ip(&format!(
-            "link set eth0 up\n\
-             address replace {address}/32 dev eth0\n\
-             route replace {GATEWAY} dev eth0 scope link\n\
-             route replace default via {GATEWAY} src {address}\n\
-             neigh replace {GATEWAY} lladdr {GATEWAY_MAC} dev eth0 nud permanent\n\
-             address replace {address_v6}/128 dev eth0 nodad\n\
-             route replace ::/0 via {GATEWAY_V6} dev eth0\n\
-             neigh replace {GATEWAY_V6} lladdr {GATEWAY_MAC} dev eth0 nud permanent\n"
-        ));
-    }
-}
-
 impl Network {
-    /// Lays the cables.
-    pub(super) fn make(names: &[&str]) -> Self {
+    /// Lays the cables: so many of each node.
+    pub(super) fn make(names: &[&str], nics: u8) -> Self {
         run("mount", &["-t", "tmpfs", "tmpfs", "/run"], "");
-        let of = |(name, number): (&&str, u8)| {
-            let last = 3 + number;
-            let address_v6 = Ipv6Addr::new(0xfd00, 5, 0, 0, 0, 0, 0, last.into());
-            Host::make(name, Ipv4Addr::new(10, 5, 0, last), address_v6, number.into())
-        };
-        let nodes: Vec<Host> = names.iter().zip(1..).map(of).collect();
-        let client = Host::make(CLIENT, CLIENT_ADDRESS, CLIENT_ADDRESS_V6, 99);
+        let nodes: Vec<Host> =
+            names.iter().zip(0..).map(|(name, nth)| Host::node(name, nth, nics)).collect();
+        let client = Host::client(CLIENT);
         for forwards in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
             write(format!("/proc/sys/net/{forwards}"), "1").expect("root of the namespace may");
         }
@@ -187,38 +96,55 @@ impl Network {
         found.unwrap_or_else(|| panic!("no node {name}"))
     }
 
+    /// The NICs of all nodes, each with its node.
+    pub(super) fn nics(&self) -> impl Iterator<Item = (&Host, &Nic)> {
+        self.nodes.iter().flat_map(|node| node.nics.iter().map(move |nic| (node, nic)))
+    }
+
+    /// The one of this name, with its node.
+    pub(super) fn nic(&self, name: &str) -> Option<(&Host, &Nic)> {
+        self.nics().find(|(_, nic)| nic.name == name)
+    }
+
     /// What Azure has at first, as azure-sim reads it.
     pub(super) fn world(&self) -> Value {
-        let subnet = json!({"name": "subnet", "prefix": "10.5.0.0/24", "prefix_v6": "fd00:5::/64"});
-        let vm = |node: &Host| json!({"name": node.name});
-        let nic = |node: &Host| {
+        let subnet = |subnet: Subnet| {
             json!({
-                "name": format!("{}-nic", node.name),
-                "vm": node.name,
-                "virtual_network": "vnet",
-                "subnet": "subnet",
-                "primary_address": node.address,
-                "secondary": {"ipv6": node.address_v6},
+                "name": subnet.name(),
+                "prefix": subnet.prefix(),
+                "prefix_v6": subnet.prefix_v6(),
             })
         };
+        let vm = |node: &Host| json!({"name": node.name});
+        let nic = |(node, nic): (&Host, &Nic)| {
+            json!({
+                "name": nic.name,
+                "vm": node.name,
+                "virtual_network": "vnet",
+                "subnet": nic.subnet.name(),
+                "primary_address": nic.address,
+                "secondary": {"ipv6": nic.address_v6},
+            })
+        };
+        let subnets: Value = SUBNETS.into_iter().map(subnet).collect();
         json!({
-            "virtual_networks": [{"name": "vnet", "subnets": [subnet]}],
+            "virtual_networks": [{"name": "vnet", "subnets": subnets}],
             "vms": self.nodes.iter().map(vm).collect::<Value>(),
-            "nics": self.nodes.iter().map(nic).collect::<Value>(),
+            "nics": self.nics().map(nic).collect::<Value>(),
         })
     }
 
     fn rules(&self) -> String {
-        let hosts = || self.nodes.iter().chain([&self.client]);
+        let nics = || self.nics().map(|(_, nic)| nic).chain(&self.client.nics);
         let (mut own, mut own_v6) = (Vec::new(), Vec::new());
-        for host in hosts() {
-            own.push(format!("\"{}\" . {}", host.name, host.address));
-            own_v6.push(format!("\"{}\" . {}", host.name, host.address_v6));
+        for nic in nics() {
+            own.push(format!("\"{}\" . {}", nic.name, nic.address));
+            own_v6.push(format!("\"{}\" . {}", nic.name, nic.address_v6));
         }
-        let names: Vec<String> = hosts().map(|host| format!("\"{}\"", host.name)).collect();
+        let names: Vec<String> = nics().map(|nic| format!("\"{}\"", nic.name)).collect();
         let mut imds = Vec::new();
         for (node, port) in self.nodes.iter().zip(IMDS_BASE_PORT..) {
-            imds.push(format!("\"{}\" : {port}", node.name));
+            imds.push(format!("\"{}\" : {port}", node.first_nic().name));
         }
         format!(
             "table inet azure {{
@@ -269,16 +195,20 @@ impl Network {
         )
     }
 
-    /// From now on each address is at the node that is named for it, and no other address anywhere, but
+    /// From now on each address is at the NIC that is named for it, and no other address anywhere, but
     /// for those of load balancers.
     pub(super) fn attach(&self, attached: &BTreeMap<IpAddr, String>) {
         self.reroute(|routes| routes.attached.clone_from(attached));
     }
 
-    /// From now on a load balancer sends what comes for its frontend to this node, or to nobody.
+    /// From now on a load balancer sends what comes for its frontend to this node's first NIC, or to
+    /// nobody.
     pub(super) fn balance(&self, frontend: IpAddr, node: Option<&str>) {
         self.reroute(|routes| match node {
-            Some(node) => drop(routes.balanced.insert(frontend, node.to_owned())),
+            Some(node) => {
+                let nic = self.node(node).first_nic().name.clone();
+                routes.balanced.insert(frontend, nic);
+            }
             None => drop(routes.balanced.remove(&frontend)),
         });
     }
@@ -290,12 +220,13 @@ impl Network {
         for all in ["map inet azure attached", "set inet azure lent"] {
             let _ = writeln!(lines, "flush {all}\nflush {all}_v6");
         }
-        for (address, node) in routes.attached.iter().chain(&routes.balanced) {
-            let mark = self.node(node).number;
+        for (address, name) in routes.attached.iter().chain(&routes.balanced) {
+            let (_, nic) = self.nic(name).expect("a NIC of a node");
+            let mark = nic.number;
             let family = if address.is_ipv4() { "" } else { "_v6" };
             let add = "add element inet azure";
             let _ = writeln!(lines, "{add} attached{family} {{ {address} : {mark} }}");
-            let _ = writeln!(lines, "{add} lent{family} {{ \"{node}\" . {address} }}");
+            let _ = writeln!(lines, "{add} lent{family} {{ \"{name}\" . {address} }}");
         }
         run("nft", &["-f", "-"], &lines);
     }
@@ -307,7 +238,7 @@ impl Network {
         for rule in faults.iter().flat_map(Fault::rules) {
             let _ = writeln!(lines, "add rule inet azure faults {rule}");
         }
-        let address_of = |node: &str| self.node(node).address;
+        let address_of = |node: &str| self.node(node).first_nic().address;
         for rule in faults.iter().flat_map(|fault| fault.detours(address_of)) {
             let _ = writeln!(lines, "add rule inet azure detours {rule}");
         }

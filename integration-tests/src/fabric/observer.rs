@@ -1,4 +1,5 @@
-//! Proves I1 from the kernel's own words: at no instant did two nodes have one VIP's address.
+//! Proves I1 from the kernel's own words: at no instant did two nodes have one VIP's address, nor one
+//! node at two interfaces.
 //!
 //! One netlink socket hears the address events of all nodes' namespaces (`NETLINK_LISTEN_ALL_NSID`).
 //! The kernel changes an address list, and tells so, inside one critical section of a lock that all
@@ -51,11 +52,18 @@ pub struct Seen {
     pub at: Instant,
     /// Where; an unknown interface is named by its index.
     pub node: String,
+    /// At which of the node's interfaces.
+    pub interface: String,
     /// Which.
     pub address: IpAddr,
     /// Came, or was there and got a new lifetime; otherwise went.
     pub is_there: bool,
 }
+
+/// A node, and an interface of it.
+type Place = (String, String);
+/// By the indexes of the interfaces.
+type Places = BTreeMap<u32, Place>;
 
 #[derive(Debug, Default)]
 struct Notes {
@@ -91,11 +99,13 @@ impl AddressObserver {
         socket.bind(&SocketAddr::new(0, GROUPS)).expect("groups");
         let at_first = in_the_kernels(&network);
         assert!(at_first.is_empty(), "a VIP is there before anybody watches: {at_first:?}");
-        let names: BTreeMap<u32, String> =
-            network.nodes.iter().map(|node| (node.interface(), node.name.clone())).collect();
+        let places: Places = network
+            .nics()
+            .map(|(node, nic)| (nic.index(), (node.name.clone(), nic.interface.clone())))
+            .collect();
         let notes = Arc::new(Notes::default());
         let into = Arc::clone(&notes);
-        let thread = thread::spawn(move || watch(&socket, &names, &into));
+        let thread = thread::spawn(move || watch(&socket, &places, &into));
         Self { network, notes, thread: Some(thread) }
     }
 
@@ -144,19 +154,23 @@ impl Drop for AddressObserver {
     }
 }
 
-/// The nodes that have a VIP's address, by their kernels.
-fn in_the_kernels(network: &Network) -> BTreeSet<(IpAddr, String)> {
+/// Where VIPs' addresses are, by the kernels.
+fn in_the_kernels(network: &Network) -> BTreeSet<(IpAddr, Place)> {
     let mut found = BTreeSet::new();
     for node in &network.nodes {
+        // `7: eth0    inet 10.5.0.110/32 ...`
         let text = run("ip", &["-n", &node.name, "-o", "address", "show"], "");
-        for vip in vips().filter(|vip| text.contains(&format!(" {vip}/"))) {
-            found.insert((vip, node.name.clone()));
+        for line in text.lines() {
+            let interface = line.split_whitespace().nth(1).unwrap_or_default();
+            for vip in vips().filter(|vip| line.contains(&format!(" {vip}/"))) {
+                found.insert((vip, (node.name.clone(), interface.to_owned())));
+            }
         }
     }
     found
 }
 
-fn watch(socket: &Socket, names: &BTreeMap<u32, String>, notes: &Notes) {
+fn watch(socket: &Socket, places: &Places, notes: &Notes) {
     let fail = |why: String| {
         lock(&notes.failure).get_or_insert(why);
     };
@@ -164,7 +178,7 @@ fn watch(socket: &Socket, names: &BTreeMap<u32, String>, notes: &Notes) {
         match socket.recv_from_full() {
             Ok((bytes, _)) => {
                 let at = Instant::now();
-                if let Err(why) = read(&bytes, at, names, notes) {
+                if let Err(why) = read(&bytes, at, places, notes) {
                     fail(why);
                 }
             }
@@ -181,12 +195,7 @@ fn wait(socket: &Socket) {
 }
 
 /// All messages of one datagram.
-fn read(
-    mut bytes: &[u8],
-    at: Instant,
-    names: &BTreeMap<u32, String>,
-    notes: &Notes,
-) -> Result<(), String> {
+fn read(mut bytes: &[u8], at: Instant, places: &Places, notes: &Notes) -> Result<(), String> {
     while !bytes.is_empty() {
         let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(bytes)
             .map_err(|error| format!("a message that cannot be read: {error}"))?;
@@ -198,8 +207,9 @@ fn read(
         };
         if let Some(vip) = vip(&address) {
             let index = address.header.index;
-            let node = names.get(&index).cloned().unwrap_or_else(|| format!("interface {index}"));
-            lock(&notes.seen).push(Seen { at, node, address: vip, is_there });
+            let unknown = || (format!("interface {index}"), String::new());
+            let (node, interface) = places.get(&index).cloned().unwrap_or_else(unknown);
+            lock(&notes.seen).push(Seen { at, node, interface, address: vip, is_there });
         }
         bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
     }
@@ -216,8 +226,14 @@ fn vip(message: &AddressMessage) -> Option<IpAddr> {
     its_own.filter(|address| vips().any(|vip| vip == *address))
 }
 
+impl Seen {
+    fn place(&self) -> Place {
+        (self.node.clone(), self.interface.clone())
+    }
+}
+
 impl History {
-    /// Whether at most one node had each address at any instant.
+    /// Whether at most one node had each address at any instant, and at one interface.
     ///
     /// # Errors
     /// Two had one, or an address was where no node's interface is; the text says which and when.
@@ -229,15 +245,15 @@ impl History {
                 return Err(format!("a VIP at an unknown place: {seen:?}"));
             }
             match (holders.get(&seen.address), seen.is_there) {
-                (Some(holder), true) if holder.node != seen.node => {
+                (Some(holder), true) if holder.place() != seen.place() => {
                     let since = start.map(|start| seen.at - start).unwrap_or_default();
                     return Err(format!(
-                        "two holders of {}: {} got it {since:?} after the first event, and {} \
-                         still had it",
-                        seen.address, seen.node, holder.node
+                        "two holders of {}: {} got it at {} {since:?} after the first event, and \
+                         {} still had it at {}",
+                        seen.address, seen.node, seen.interface, holder.node, holder.interface
                     ));
                 }
-                (Some(holder), false) if holder.node == seen.node => {
+                (Some(holder), false) if holder.place() == seen.place() => {
                     holders.remove(&seen.address);
                 }
                 (_, true) => {
@@ -252,17 +268,24 @@ impl History {
     }
 
     /// Who has what after all these events.
-    fn holders(&self) -> BTreeSet<(IpAddr, String)> {
+    fn holders(&self) -> BTreeSet<(IpAddr, Place)> {
         let mut holders = BTreeSet::new();
         for seen in &self.0 {
-            let place = (seen.address, seen.node.clone());
+            let held = (seen.address, seen.place());
             if seen.is_there {
-                holders.insert(place);
+                holders.insert(held);
             } else {
-                holders.remove(&place);
+                holders.remove(&held);
             }
         }
         holders
+    }
+
+    /// What was seen of one address.
+    #[must_use]
+    pub fn of(&self, address: impl Into<IpAddr>) -> Self {
+        let address = address.into();
+        Self(self.0.iter().filter(|seen| seen.address == address).cloned().collect())
     }
 
     /// For how long more than one node had an address, by the times of reading: 0 where I1 holds.

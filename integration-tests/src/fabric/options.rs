@@ -16,6 +16,8 @@ pub(super) const VIP: &str = "demo";
 pub struct ClusterOptions {
     /// The nodes; one that begins with `w` is a witness.
     pub nodes: &'static [&'static str],
+    /// How many NICs each node has: one or two. For its VIPs they are `nic0` and `nic1`.
+    pub nics: u8,
     /// How long an operation of Azure takes.
     pub operation: Duration,
     /// The timers.
@@ -35,6 +37,7 @@ impl Default for ClusterOptions {
         let operation = Duration::from_secs(2);
         Self {
             nodes: &["n1", "n2", "n3"],
+            nics: 1,
             operation,
             profile: "fast",
             probe_port: None,
@@ -75,9 +78,11 @@ impl ClusterOptions {
                 "[[peers]]\nname = \"{peer}\"\naddress = \"{at}:7600\"\nrole = \"{role}\"\n"
             );
         }
-        if !is_witness(name) {
-            let id = format!("{GROUP}/providers/Microsoft.Network/networkInterfaces/{name}-nic");
-            let _ = writeln!(text, "[[nics]]\nid = \"{id}\"\ninterface = \"eth0\"\n");
+        let nics = &fabric.network.node(name).nics;
+        for nic in nics.iter().filter(|_| !is_witness(name)) {
+            let id = format!("{GROUP}/providers/Microsoft.Network/networkInterfaces/{}", nic.name);
+            let interface = &nic.interface;
+            let _ = writeln!(text, "[[nics]]\nid = \"{id}\"\ninterface = \"{interface}\"\n");
         }
         // No word about the metadata service: it is where it always is.
         let _ = writeln!(text, "[azure]\narm = \"http://{ARM}\"\n");

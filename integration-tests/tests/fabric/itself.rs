@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use integration_tests::{Fabric, Fault, Simulator, VIP_V6, VIPS, eventually, in_enclosure};
+use integration_tests::{
+    Fabric, Fault, Ping, Simulator, VIP_OF_SECOND_NIC, VIP_V6, VIPS, eventually, in_enclosure,
+};
 use serde_json::json;
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -15,7 +17,11 @@ const SOON: Duration = Duration::from_secs(10);
 const NAMES: [&str; 3] = ["n1", "n2", "n3"];
 
 fn fabric() -> Fabric {
-    Fabric::start(&NAMES, Duration::from_millis(200))
+    with_nics(1)
+}
+
+fn with_nics(nics: u8) -> Fabric {
+    Fabric::start(&NAMES, nics, Duration::from_millis(200))
 }
 
 /// As `ip address` takes it.
@@ -27,8 +33,7 @@ fn on_eth0(address: IpAddr) -> String {
 }
 
 /// An outsider's hand: at once.
-fn attach(simulator: &Simulator, verb: &str, node: &str, address: IpAddr) {
-    let nic = format!("{node}-nic");
+fn attach(simulator: &Simulator, verb: &str, nic: &str, address: IpAddr) {
     let command = format!("third_party_{verb}");
     simulator
         .command(&json!({"command": command, "nic": nic, "address": address, "immediate": true}));
@@ -40,7 +45,8 @@ fn packets_follow_azure(fabric: &Fabric, vip: IpAddr, client: IpAddr) {
     let add = |node: &str| {
         fabric.namespace(node).ip(&format!("address add {}\n", on_eth0(vip)));
     };
-    let hand = |verb: &str, node: &str| attach(fabric.simulator(), verb, node, vip);
+    let hand =
+        |verb: &str, node: &str| attach(fabric.simulator(), verb, &format!("{node}-nic"), vip);
     add("n1");
     // Azure does not know it: nothing gets there.
     hand("attach", "n2");
@@ -85,9 +91,35 @@ fn packets_for_a_vip_go_where_azure_has_it_and_nowhere_else() {
 }
 
 #[test]
-fn each_node_is_told_its_own_name_by_the_metadata_service() {
+fn a_vip_of_a_second_nic_answers_only_where_a_rule_for_its_subnet_leads_the_answers_out() {
     in_enclosure(LIMIT, || {
-        let fabric = fabric();
+        let fabric = with_nics(2);
+        let (_echo, node) = (fabric.echo("n1"), fabric.namespace("n1"));
+        node.ip(&format!("address add {VIP_OF_SECOND_NIC}/32 dev eth1\n"));
+        attach(fabric.simulator(), "attach", "n1-nic2", VIP_OF_SECOND_NIC.into());
+        let pinger = fabric.pinger(VIP_OF_SECOND_NIC);
+        pinger.answer(Instant::now(), SOON, |node| node == "n1");
+        assert_eq!(fabric.spoofed(), 0);
+        let dropped_by_azure = |rules: &str| {
+            node.ip(rules);
+            let (since, before) = (Instant::now(), fabric.spoofed());
+            eventually("answers were dropped", SOON, || fabric.spoofed() > before + 20);
+            let pings = pinger.so_far();
+            let answered = |ping: &&Ping| ping.sent > since && ping.answer.is_some();
+            assert_eq!(pings.0.iter().filter(answered).count(), 0, "{rules}");
+        };
+        dropped_by_azure("rule del from 10.5.2.0/24\n");
+        // As some images make it: for the NIC's own address.
+        dropped_by_azure("rule add from 10.5.2.4 lookup 1\n");
+        node.ip("rule add from 10.5.2.0/24 lookup 1\n");
+        pinger.answer(Instant::now(), SOON, |node| node == "n1");
+    });
+}
+
+#[test]
+fn each_node_is_told_its_own_name_and_nics_by_the_metadata_service() {
+    in_enclosure(LIMIT, || {
+        let fabric = with_nics(2);
         for node in NAMES {
             let said = fabric.namespace(node).run(|| {
                 let mut stream = TcpStream::connect("169.254.169.254:80").expect("it listens");
@@ -99,6 +131,9 @@ fn each_node_is_told_its_own_name_by_the_metadata_service() {
                 said
             });
             assert!(said.contains(&format!("\"name\": \"{node}\"")), "{node}: {said}");
+            for address in fabric.addresses(node) {
+                assert!(said.contains(&format!("\"{address}\"")), "{address}: {said}");
+            }
         }
     });
 }
@@ -106,32 +141,38 @@ fn each_node_is_told_its_own_name_by_the_metadata_service() {
 #[test]
 fn a_cut_link_is_cut_in_the_directions_that_were_asked_for() {
     in_enclosure(LIMIT, || {
-        let fabric = fabric();
-        let one_way = |from: &str, to: &str| {
-            let listener = fabric.namespace(to).run(|| UdpSocket::bind("0.0.0.0:9").unwrap());
+        let fabric = with_nics(2);
+        let by_nic = |nic: usize, from: &str, to: &str| {
+            let [source, target] = [from, to].map(|node| (fabric.addresses(node)[nic], 0));
+            let listener = fabric.namespace(to).run(move || UdpSocket::bind(target).unwrap());
             listener.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
-            let at = (fabric.address(to), 9);
+            let at = listener.local_addr().unwrap();
             fabric.namespace(from).run(move || {
-                UdpSocket::bind("0.0.0.0:0").unwrap().send_to(b"?", at).unwrap();
+                UdpSocket::bind(source).unwrap().send_to(b"?", at).unwrap();
             });
             listener.recv(&mut [0; 8]).is_ok()
         };
+        // What is wrong with a node is wrong with all its NICs.
+        let (all, none) = ([true; 2], [false; 2]);
+        let one_way = |from: &str, to: &str| [0, 1].map(|nic| by_nic(nic, from, to));
         let both_ways = || (one_way("n1", "n2"), one_way("n2", "n1"));
-        assert_eq!(both_ways(), (true, true));
+        assert_eq!(both_ways(), (all, all));
         fabric.suffer([Fault::OneWay("n1".into(), "n2".into())]);
-        assert_eq!(both_ways(), (false, true));
+        assert_eq!(both_ways(), (none, all));
         fabric.heal();
         fabric.suffer([Fault::Mute("n2".into())]);
-        assert_eq!(both_ways(), (true, false));
+        assert_eq!(both_ways(), (all, none));
         fabric.heal();
         fabric.suffer([Fault::Cut("n1".into())]);
-        assert_eq!(both_ways(), (false, false));
+        assert_eq!(both_ways(), (none, none));
         fabric.heal();
         fabric.pull_cable("n1");
+        assert_eq!(both_ways(), (none, none));
         fabric.put_cable_back("n1");
-        assert_eq!(both_ways(), (true, true));
+        // The other end's kernel notices a moment later.
+        eventually("the cables carry again", SOON, || both_ways() == (all, all));
         fabric.bounce_interface("n2");
-        assert_eq!(both_ways(), (true, true));
+        eventually("the interfaces are back", SOON, || both_ways() == (all, all));
     });
 }
 
@@ -250,5 +291,22 @@ fn the_observer_sees_one_overlap_among_hundreds_of_changes() {
             let found = observer.so_far().check().expect_err("two had it in round 101");
             assert!(found.starts_with(&format!("two holders of {vip}: n2")), "{found}");
         }
+    });
+}
+
+#[test]
+fn the_observer_sees_an_address_that_stands_at_two_interfaces_of_one_node() {
+    in_enclosure(LIMIT, || {
+        let fabric = with_nics(2);
+        let observer = fabric.observer();
+        let vip = VIPS[0];
+        let add = |interface: &str| {
+            fabric.namespace("n1").ip(&format!("address add {vip}/32 dev {interface}\n"));
+        };
+        add("eth1");
+        add("eth0");
+        eventually("both were told", SOON, || observer.so_far().0.len() == 2);
+        let found = observer.so_far().check().expect_err("it is at two");
+        assert!(found.starts_with(&format!("two holders of {vip}: n1 got it at eth0")), "{found}");
     });
 }

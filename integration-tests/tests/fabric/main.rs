@@ -23,6 +23,7 @@ mod itself;
 mod leftovers;
 mod links;
 mod moves;
+mod nics;
 mod witness;
 
 use std::time::Duration;

@@ -51,7 +51,7 @@ fn config(fifo: &Path, fabric: &Fabric, at: usize) -> String {
 
 impl Peers {
     fn start(folder: &Path, operation: Duration) -> Result<Self> {
-        let fabric = Fabric::start(&NODES, operation);
+        let fabric = Fabric::start(&NODES, 1, operation);
         let mut others: Vec<Process> = NODES.iter().map(|node| fabric.echo(node)).collect();
         for (at, node) in NODES.iter().enumerate() {
             let fifo = folder.join(format!("{node}.fifo"));
