@@ -31,9 +31,9 @@ use tracing_subscriber::EnvFilter;
 
 /// openraft logs every lost RPC as an error; what matters of it is said by our own events.
 const DEFAULT_LOG: &str = "info,openraft=off";
-/// Threads of the runtime. One per core, as by default, would wake each other for the little that
-/// there is to do; with a single one a long task would hold up heartbeats.
-const WORKERS: usize = 2;
+/// Threads that run tasks. More than one would wake each other for the little that there is to do. What
+/// takes long, disks and systemd and the kernel, has threads of its own.
+const WORKERS: usize = 1;
 
 fn main() -> ExitCode {
     // First, and on the main thread: what `dev` started is tied to it.
