@@ -32,6 +32,10 @@ fn an_agent_that_is_upgraded_within_its_lease_costs_not_one_packet_and_no_write(
         cluster.keeps_on_stop(&holder);
         let _ = cluster.kill_agent(&holder);
         cluster.start_agent(&holder);
+        // An agent that was entitled to nothing yet keeps nothing when it is stopped.
+        eventually("the new agent holds the VIP", Duration::from_secs(5), || {
+            cluster.log(&holder).contains("this node holds the VIP")
+        });
         cluster.settled();
         let before = cluster.vip();
         let journal = cluster.fabric.simulator().last_entry();

@@ -37,14 +37,16 @@ fn only_members_had_it(cluster: FabricCluster) {
 fn a_witness_that_leads_gives_the_vip_of_a_lost_holder_to_the_other_member() {
     in_enclosure(LIMIT, || {
         let cluster = cluster();
-        cluster.lead(WITNESS);
         let refused = cluster.command(&["move", "demo", "--to", WITNESS]);
         assert_eq!(refused.exit, 3, "{}", refused.output);
         for blow in [Blow::KillAgent, Blow::CutLink] {
+            // A member that was cut off has stood for election all the while, and its later term
+            // may end a term of the witness when it is back.
+            cluster.lead(WITNESS);
             the_other_member_takes_over(&cluster, blow, FAILOVER);
-            assert_eq!(cluster.leader(), WITNESS, "else this test shows less than it says");
         }
         // A leader that never holds: its death costs nobody anything.
+        cluster.lead(WITNESS);
         let before = cluster.vip();
         let outcome = leader_dies(&cluster, WITNESS, Duration::from_secs(4));
         tell(&outcome);
