@@ -61,16 +61,18 @@ impl Holder {
     }
 
     fn end_leases(&mut self, now: Clocks, fx: &mut Vec<Effect>) {
-        let names: Vec<VipName> = self.records.keys().cloned().collect();
-        for vip in names {
-            if let Some(Record::Holding(holding)) = self.records.get(&vip)
+        let mut ended = Vec::new();
+        for (vip, record) in &mut self.records {
+            if let Record::Holding(holding) = record
                 && holding.is_over(now)
             {
-                let epoch = holding.epoch;
+                ended.push((vip.clone(), holding.epoch));
                 let dropping = Dropping::new(Some(bare(&holding.addresses)), None);
-                self.records.insert(vip.clone(), Record::Dropping(dropping));
-                self.announce_end(now, &vip, epoch, EndCause::LeaseEnded, fx);
+                *record = Record::Dropping(dropping);
             }
+        }
+        for (vip, epoch) in ended {
+            self.announce_end(now, &vip, epoch, EndCause::LeaseEnded, fx);
         }
     }
 
@@ -97,6 +99,9 @@ impl Holder {
     }
 
     fn plan_drops(&mut self, now: Clocks, fx: &mut Vec<Effect>) {
+        if !self.records.values().any(|record| matches!(record, Record::Dropping(_))) {
+            return;
+        }
         let held = self.held_addresses();
         for (vip, record) in &mut self.records {
             let Record::Dropping(dropping) = record else {

@@ -190,7 +190,8 @@ impl Peers {
     /// Why the node does not take the VIP that it was granted at this epoch; none = it does.
     pub(crate) fn unfit(&self, node: &NodeId, at: &VipEpoch) -> Option<String> {
         let held = &self.latest(node)?.held;
-        let report = held.iter().find(|report| report.at == *at && !report.unfit.is_empty())?;
+        // Asked for each VIP of a node: names are compared last.
+        let report = held.iter().find(|report| !report.unfit.is_empty() && report.at == *at)?;
         Some(format!("{node} does not take it{}", why(&report.unfit)))
     }
 

@@ -123,13 +123,29 @@ const OWN_PROPERTIES: [&str; 8] = [
 #[derive(Clone, Debug, PartialEq)]
 pub struct NicDocument(Arc<Indexed>);
 
-/// A document and where things are in its list of ipConfigurations: the first of each.
+/// A document, and what is asked of it time and again: where things are in its list of
+/// ipConfigurations, the first of each, and how they are.
 #[derive(Clone, Debug, PartialEq)]
 struct Indexed {
     value: Value,
-    addresses: BTreeMap<IpAddr, usize>,
+    provisioning: Provisioning,
+    addresses: BTreeMap<IpAddr, Known>,
     /// In lower case.
     names: BTreeMap<String, usize>,
+}
+
+/// What is known of an ipConfiguration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Known {
+    at: usize,
+    primary: bool,
+    provisioning: Provisioning,
+}
+
+impl Known {
+    fn of(at: usize, config: &IpConfig<'_>) -> Self {
+        Self { at, primary: config.primary, provisioning: config.provisioning }
+    }
 }
 
 impl Indexed {
@@ -137,19 +153,21 @@ impl Indexed {
         let (mut addresses, mut names) = (BTreeMap::new(), BTreeMap::new());
         for (at, config) in list(&value).iter().map(read_config).enumerate() {
             if let Some(address) = config.address {
-                addresses.entry(address).or_insert(at);
+                addresses.entry(address).or_insert(Known::of(at, &config));
             }
             names.entry(config.name.to_ascii_lowercase()).or_insert(at);
         }
-        Self { value, addresses, names }
+        let provisioning = Provisioning::read(value.get("properties"));
+        Self { value, provisioning, addresses, names }
     }
 
     /// Adds an ipConfiguration at the end, of an address and a name that are not there yet.
     fn push(&mut self, address: IpAddr, name: &str, config: Value) {
         let at = list(&self.value).len();
+        let known = Known::of(at, &read_config(&config));
         if let Some(Value::Array(configs)) = self.value.pointer_mut(CONFIGS) {
             configs.push(config);
-            self.addresses.insert(address, at);
+            self.addresses.insert(address, known);
             self.names.insert(name.to_ascii_lowercase(), at);
         }
     }
@@ -204,15 +222,22 @@ impl NicDocument {
     /// The provisioning state of the NIC.
     #[must_use]
     pub fn provisioning(&self) -> Provisioning {
-        Provisioning::read(self.0.value.get("properties"))
+        self.0.provisioning
     }
 
     /// Whether the NIC, and its ipConfiguration of this address if there is one, are done. Other
     /// ipConfigurations do not matter: a stranger's may stay Failed for ever.
     #[must_use]
     pub fn is_settled(&self, address: IpAddr) -> bool {
-        let done = |config: IpConfig<'_>| config.provisioning == Provisioning::Succeeded;
-        self.provisioning() == Provisioning::Succeeded && self.find(address).is_none_or(done)
+        let done = |known: &Known| known.provisioning == Provisioning::Succeeded;
+        self.0.provisioning == Provisioning::Succeeded
+            && self.0.addresses.get(&address).is_none_or(done)
+    }
+
+    /// Whether an address is on the NIC, and is not its primary one.
+    #[must_use]
+    pub fn has_secondary(&self, address: IpAddr) -> bool {
+        self.0.addresses.get(&address).is_some_and(|known| !known.primary)
     }
 
     /// The ipConfigurations, in the document's order.
@@ -223,7 +248,7 @@ impl NicDocument {
     /// The ipConfiguration that has an address.
     #[must_use]
     pub fn find(&self, address: IpAddr) -> Option<IpConfig<'_>> {
-        self.at(*self.0.addresses.get(&address)?)
+        self.at(self.0.addresses.get(&address)?.at)
     }
 
     fn at(&self, index: usize) -> Option<IpConfig<'_>> {

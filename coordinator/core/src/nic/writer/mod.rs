@@ -385,7 +385,7 @@ impl NicWriter {
             return None;
         }
         let document = self.document().filter(|document| document.is_settled(address))?;
-        Some(document.find(address).is_some_and(|config| !config.primary))
+        Some(document.has_secondary(address))
     }
 
     /// Whether Azure has accepted a write of this want in this term, or it was read back as done.
