@@ -97,6 +97,7 @@ fn endpoint(peer: &Peer, timing: &Timing) -> Option<Endpoint> {
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use std::{
+        io::Read as _,
         net::TcpListener,
         os::fd::{AsFd as _, OwnedFd, RawFd},
     };
@@ -150,8 +151,13 @@ mod tests {
         };
         // Nobody answers at the other end: the call hangs, and its connection stands.
         let call = tokio::spawn(call);
-        let accepted = tokio::task::spawn_blocking(move || listener.accept());
-        let _theirs = accepted.await.expect("no panic").expect("a connection");
+        let accepted = tokio::task::spawn_blocking(move || {
+            let (mut theirs, _) = listener.accept()?;
+            // Accepting may be faster than the caller's side of connecting; its first byte is not.
+            theirs.read_exact(&mut [0])?;
+            std::io::Result::Ok(theirs)
+        });
+        let _theirs = accepted.await.expect("no panic").expect("a connection that is used");
         let ours = connected_to(address);
         assert_eq!(ours.len(), 1);
         let limit = sockopt::tcp_user_timeout(&ours[0]).expect("a TCP socket");
