@@ -36,7 +36,7 @@ use vipfence_coordinator::{
     consensus::{Consensus, ConsensusConfig, Peer, SnapshotLimits},
 };
 use vipfence_coordinator_core::{Founder, Registry, Setup};
-use vipfence_types::{Answer, BootId, Heartbeat, NodeId, VipName};
+use vipfence_types::{Answer, BootId, Heartbeat, VipName};
 
 use crate::{
     cli::AgentArgs,
@@ -112,7 +112,7 @@ async fn serve(config: NodeConfig) -> anyhow::Result<()> {
 
     let driver_os = os_driver(&config, &clocks).await?;
     let attendant = Arc::new(attendant(&config, &consensus)?);
-    let transport = Arc::new(ToLeader(LeaderLink::new(consensus.clone())));
+    let transport = Arc::new(ToLeader(LeaderLink::new(consensus.clone(), driver.clone())));
     let node_config = node::NodeConfig {
         cluster: config.cluster.clone(),
         node: config.node.clone(),
@@ -218,7 +218,6 @@ fn driver(
         role: peer.role,
         address: peer.address.clone(),
     });
-    let link = LeaderLink::new(consensus.clone());
     let clocks = Arc::clone(clocks);
     vipfence_coordinator::start(DriverParts {
         setup: Setup {
@@ -233,10 +232,7 @@ fn driver(
         consensus: consensus.clone(),
         azure: Arc::new(azure.clone()),
         clocks: Arc::new(move || clocks.now()),
-        nudge: Arc::new(move |node: NodeId| {
-            let link = link.clone();
-            tokio::spawn(async move { link.nudge(&node).await });
-        }),
+        nudge: api::nudges(consensus.clone()),
         tally,
     })
 }
@@ -317,7 +313,7 @@ pub(crate) struct ToLeader(pub(crate) LeaderLink);
 impl BeatTransport for ToLeader {
     fn beat(&self, heartbeat: Heartbeat) -> BoxFuture<'_, Result<Answer, BeatError>> {
         async move {
-            self.0.beat(&heartbeat).await.map_err(|error| match error {
+            self.0.beat(heartbeat).await.map_err(|error| match error {
                 api::BeatError::Refused(refusal) => BeatError::Refused(refusal),
                 api::BeatError::Unreachable(why) => BeatError::Unreachable(why),
             })

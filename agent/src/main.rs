@@ -31,9 +31,6 @@ use tracing_subscriber::EnvFilter;
 
 /// openraft logs every lost RPC as an error; what matters of it is said by our own events.
 const DEFAULT_LOG: &str = "info,openraft=off";
-/// Threads that run tasks. More than one would wake each other for the little that there is to do. What
-/// takes long, disks and systemd and the kernel, has threads of its own.
-const WORKERS: usize = 1;
 
 fn main() -> ExitCode {
     // First, and on the main thread: what `dev` started is tied to it.
@@ -52,8 +49,9 @@ fn main() -> ExitCode {
     // One TLS provider for the whole process, installed before anything asks for it.
     let _already_there = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let cli::Cli { options, command } = cli::Cli::parse();
-    let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    match runtime.worker_threads(WORKERS).enable_all().build() {
+    // One thread for all tasks: several would wake each other for the little that there is to do. What
+    // takes long, disks and systemd and the kernel, has threads of its own.
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime.block_on(run(options, command)),
         Err(error) => {
             output::complain(&format!("error: cannot start the runtime: {error}"));

@@ -64,7 +64,7 @@ pub(super) async fn process(host: Arc<Blueprint>) -> Ended {
     let parts = NodeParts {
         driver: Arc::new(StageKernel { stage: host.stage.clone(), who }),
         transport: Arc::new(Overheard {
-            inner: ToLeader(LeaderLink::new(consensus.clone())),
+            inner: ToLeader(LeaderLink::new(consensus.clone(), driver.clone())),
             stage: host.stage.clone(),
             who,
         }),
@@ -177,7 +177,6 @@ impl Blueprint {
             role: Role::Member,
             address: format!("{node}:{}", wire::PORT),
         };
-        let link = LeaderLink::new(consensus.clone());
         vipfence_coordinator::start(DriverParts {
             setup: Setup {
                 node: self.node.clone(),
@@ -191,10 +190,7 @@ impl Blueprint {
             consensus: consensus.clone(),
             azure: Arc::new(Road { stage: self.stage.clone(), who, consensus: consensus.clone() }),
             clocks: Arc::new(move || clocks.now()),
-            nudge: Arc::new(move |node: NodeId| {
-                let link = link.clone();
-                tokio::spawn(async move { link.nudge(&node).await });
-            }),
+            nudge: api::nudges(consensus.clone()),
             tally: Arc::new(()),
         })
     }

@@ -1,5 +1,7 @@
 //! What nodes say to each other: heartbeats and nudges.
 
+use std::{sync::Arc, time::Duration};
+
 use tonic::{Code, Request, Response, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 use vipfence_proto::v1::{
@@ -8,7 +10,7 @@ use vipfence_proto::v1::{
 use vipfence_types::{Answer, BootId, ClusterName, Heartbeat, NodeId, Refusal};
 
 use super::{Api, convert};
-use crate::consensus::Consensus;
+use crate::{consensus::Consensus, driver::DriverHandle};
 
 const DOMAIN: &str = "vipfence";
 
@@ -87,40 +89,45 @@ pub enum BeatError {
     Unreachable(String),
 }
 
-/// Takes this node's heartbeats to whoever leads; cheap to clone.
-#[derive(Clone)]
+/// Takes this node's heartbeats to whoever leads.
 pub struct LeaderLink {
     consensus: Consensus,
+    driver: DriverHandle,
 }
 
 impl LeaderLink {
-    /// By what this node's part of consensus knows of the leader.
+    /// By what this node's part of consensus knows of the leader; to its own driver where this node
+    /// leads.
     #[must_use]
-    pub fn new(consensus: Consensus) -> Self {
-        Self { consensus }
+    pub fn new(consensus: Consensus, driver: DriverHandle) -> Self {
+        Self { consensus, driver }
     }
 
-    /// Sends a heartbeat to the leader; the leader's own node takes the same way.
+    /// Sends a heartbeat to the leader.
     ///
     /// # Errors
     /// Refused, or not answered. There is no time-out but the caller's.
-    pub async fn beat(&self, heartbeat: &Heartbeat) -> Result<Answer, BeatError> {
-        let unreachable = |why: &str| BeatError::Unreachable(why.to_owned());
+    pub async fn beat(&self, heartbeat: Heartbeat) -> Result<Answer, BeatError> {
         let mut leadership = self.consensus.leadership();
         let now = leadership.borrow_and_update().clone();
         let leader = now.leader.ok_or_else(|| unreachable("no leader is known"))?;
-        let channel =
-            self.consensus.channel(&leader).ok_or_else(|| unreachable("no way to the leader"))?;
-        let mut client = AgentServiceClient::new(channel);
-        let message = convert::heartbeat_message(heartbeat);
-        let result = tokio::select! {
-            result = client.beat(message) => result,
+        tokio::select! {
+            answer = self.ask(&leader, heartbeat) => answer,
             // The leader that was asked may never answer; another one will.
             _ = leadership.wait_for(|seen| seen.term > now.term && seen.leader.is_some()) => {
-                return Err(unreachable("another leader was elected"));
+                Err(unreachable("another leader was elected"))
             }
-        };
-        match result {
+        }
+    }
+
+    async fn ask(&self, leader: &NodeId, heartbeat: Heartbeat) -> Result<Answer, BeatError> {
+        if leader == self.consensus.node() {
+            return self.driver.beat(heartbeat).await.map_err(BeatError::Refused);
+        }
+        let channel =
+            self.consensus.channel(leader).ok_or_else(|| unreachable("no way to the leader"))?;
+        let message = convert::heartbeat_message(&heartbeat);
+        match AgentServiceClient::new(channel).beat(message).await {
             Ok(answer) => convert::answer(answer.into_inner()).map_err(BeatError::Unreachable),
             Err(status) => Err(match read_refusal(&status) {
                 Some(refusal) => BeatError::Refused(refusal),
@@ -128,15 +135,22 @@ impl LeaderLink {
             }),
         }
     }
+}
 
-    /// Hints to a node that it should beat at once. Lost hints cost only time.
-    pub async fn nudge(&self, node: &NodeId) {
-        let Some(channel) = self.consensus.channel(node) else { return };
-        let term = self.consensus.leadership().borrow().term.0;
-        let leader = self.consensus.node().to_string();
-        let request = v1::NudgeRequest { leader, term };
-        let mut client = AgentServiceClient::new(channel);
-        let _ =
-            tokio::time::timeout(std::time::Duration::from_secs(1), client.nudge(request)).await;
-    }
+fn unreachable(why: &str) -> BeatError {
+    BeatError::Unreachable(why.to_owned())
+}
+
+/// Hints from the leader to nodes that they should beat at once. A lost hint costs only time.
+#[must_use]
+pub fn nudges(consensus: Consensus) -> Arc<dyn Fn(NodeId) + Send + Sync> {
+    Arc::new(move |node| {
+        let Some(channel) = consensus.channel(&node) else { return };
+        let term = consensus.leadership().borrow().term.0;
+        let request = v1::NudgeRequest { leader: consensus.node().to_string(), term };
+        tokio::spawn(async move {
+            let mut client = AgentServiceClient::new(channel);
+            let _ = tokio::time::timeout(Duration::from_secs(1), client.nudge(request)).await;
+        });
+    })
 }

@@ -25,7 +25,7 @@ use crate::{consensus::Consensus, driver::DriverHandle};
 
 pub use convert::diagnosis;
 pub use diagnose::{Examine, Examiner, Frontend};
-pub use internal::{BeatError, LeaderLink};
+pub use internal::{BeatError, LeaderLink, nudges};
 pub use server::{ServeError, bind, serve, serve_incoming};
 
 /// What a node knows of itself.
