@@ -169,23 +169,22 @@ async fn append(
     appends: &mut Appends,
     frame: RaftFrame,
 ) -> Result<RaftFrame, tonic::Status> {
-    let mut exchange = match std::mem::replace(appends, Appends::Again) {
+    match std::mem::replace(appends, Appends::Again) {
         Appends::Never => {
             return client.append_entries(frame).await.map(tonic::Response::into_inner);
         }
-        Appends::Again => Box::new(Exchange::open(client).await?),
-        Appends::On(mut exchange) => match exchange.say(frame.clone()).await {
-            Ok(answer) => {
+        Appends::Again => {}
+        Appends::On(mut exchange) => {
+            if let Ok(answer) = exchange.say(frame.clone()).await {
                 *appends = Appends::On(exchange);
                 return Ok(answer);
             }
             // It may have ended long ago, as a peer does that was started anew. The same message
             // twice does no harm.
-            Err(_) => Box::new(Exchange::open(client).await?),
-        },
-    };
-    let answer = exchange.say(frame).await?;
-    *appends = Appends::On(exchange);
+        }
+    }
+    let (exchange, answer) = Exchange::open(client, frame).await?;
+    *appends = Appends::On(Box::new(exchange));
     Ok(answer)
 }
 
