@@ -208,7 +208,8 @@ impl Timing {
     }
 
     /// The longest that a quorum round takes which waits for the next of its leader's heartbeats
-    /// (openraft sends one each one and a half of the interval), and then for one RPC time-out.
+    /// (openraft sends one each one and a half of the interval), and then for one RPC time-out, if
+    /// no message is lost.
     #[must_use]
     pub fn quorum_round_ms(&self) -> u64 {
         3 * self.raft_heartbeat_ms / 2 + self.rpc_timeout_ms()

@@ -320,11 +320,22 @@ impl Holder {
             refused: self.refused.iter().cloned().collect(),
             highest_epoch: self.highest_epoch,
             nics: self.nics.clone(),
-            health: NodeHealth { stopping: self.moves_away(), ..self.health.clone() },
+            health: self.told_health(),
             failing: self.failing(),
             reached: self.reaches.reached(),
             version: self.version.clone(),
         }
+    }
+
+    fn told_health(&self) -> NodeHealth {
+        let mut health = NodeHealth { stopping: self.moves_away(), ..self.health.clone() };
+        if self.keeps() {
+            // Not for people alone: a heartbeat that says nothing new may wait for its answer, and
+            // that wait would be missing from the time that the restart may take.
+            let separator = if health.detail.is_empty() { "" } else { "; " };
+            health.detail = format!("{}{separator}stopping; it keeps what it holds", health.detail);
+        }
+        health
     }
 
     /// A node that may still have an address without an end of its own, to which nothing entitles

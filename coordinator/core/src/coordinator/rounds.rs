@@ -46,6 +46,18 @@ impl Rounds {
         self.pressing |= pace == Pace::AtOnce;
     }
 
+    /// What waits for Raft's heartbeats has no time any more.
+    pub(super) fn hurry(&mut self) {
+        self.under_way.retain(|_, (pace, confirms)| {
+            let had_time = *pace == Pace::WithHeartbeat;
+            if had_time {
+                self.wanted.append(confirms);
+                self.pressing = true;
+            }
+            !had_time
+        });
+    }
+
     /// Begins a round for everything that is wanted, unless one is in the way.
     pub(super) fn start(&mut self, next: &mut u64) -> Option<(RoundId, Pace)> {
         let asking = self.under_way.values().any(|(pace, _)| *pace == Pace::AtOnce);
@@ -139,6 +151,24 @@ mod tests {
         assert!(rounds.usable(8).is_empty());
         assert_eq!(rounds.usable(9).len(), 1);
         assert!(rounds.usable(9).is_empty(), "handed out once");
+    }
+
+    #[test]
+    fn what_had_time_is_confirmed_at_once_when_there_is_a_hurry() {
+        let (mut rounds, mut next) = (Rounds::default(), 0);
+        rounds.hurry();
+        assert_eq!(rounds.start(&mut next), None, "nothing is wanted");
+        rounds.want(write("/a"), Pace::WithHeartbeat);
+        let (slow, _) = rounds.start(&mut next).expect("a round");
+        rounds.hurry();
+        let (quick, pace) = rounds.start(&mut next).expect("another in its place");
+        assert_eq!(pace, Pace::AtOnce);
+        rounds.hurry();
+        assert_eq!(rounds.start(&mut next), None, "it is under way");
+        rounds.ended(slow, None);
+        assert!(rounds.usable(0).is_empty(), "nobody waits for it any more");
+        rounds.ended(quick, None);
+        assert_eq!(rounds.usable(0).len(), 1);
     }
 
     #[test]

@@ -53,6 +53,10 @@ impl Coordinator {
         self.tell_problems();
         // After everything that is due: it is not in anybody's way, and often not needed.
         self.keep_warm();
+        if !self.is_at_rest() {
+            // A node whose heartbeat waits cannot beat again: what it is to do now would wait, too.
+            self.rounds.hurry();
+        }
         self.start_round();
     }
 

@@ -144,6 +144,7 @@ fn a_node_that_keeps_its_vips_beats_once_more_renews_and_ends() {
         panic!("{effects:?}");
     };
     assert!(!heartbeat.health.stopping, "nobody is to move them");
+    assert_eq!(heartbeat.health.detail, "stopping; it keeps what it holds", "answered at once");
     let effects = bench.answer(&[grant("demo", 5)], &[]);
     assert_eq!(adds(&effects).len(), 1, "although half of its lifetime is not gone: {effects:?}");
     assert_eq!(adds(&effects)[0].2, secs(10), "all of the lease");

@@ -12,7 +12,8 @@ use crate::{
     ask::{Ask, AskError, Reply},
     coordinator::{AskId, BeatId, Confirmed, Coordinator, Effect, Input, Pace, RoundId, Setup},
     registry::{
-        Applied, Body, Command, Expect, Founder, Intent, Outcome, Phase, Refused, Registry, Request,
+        Applied, Body, Command, Expect, Founder, Intent, Outcome, Phase, Refused, Registry,
+        Request, Scope,
     },
 };
 
@@ -134,39 +135,62 @@ fn a_heartbeat_that_was_not_confirmed_changes_nothing() {
     assert_eq!(effects, [Effect::Answer { id: BeatId(1), answer }]);
 }
 
+fn pace_of(effects: &[Effect]) -> Option<(RoundId, Pace)> {
+    effects.iter().find_map(|effect| match effect {
+        Effect::Round { id, pace } => Some((*id, *pace)),
+        _ => None,
+    })
+}
+
+/// Without NICs, which would be new to the state.
+fn plain_beat(seq: u64, stopping: bool) -> Input {
+    let Input::Beat { id, mut heartbeat } = beat(seq, "b") else { unreachable!("a heartbeat") };
+    heartbeat.nics.clear();
+    heartbeat.health.stopping = stopping;
+    Input::Beat { id, heartbeat }
+}
+
 #[test]
 fn a_node_that_says_what_it_said_before_and_was_answered_has_time() {
     let mut machine = machine(true);
-    let pace_of = |effects: &[Effect]| {
-        effects.iter().find_map(|effect| match effect {
-            Effect::Round { id, pace } => Some((*id, *pace)),
-            _ => None,
-        })
-    };
-    // Without NICs, which would be new to the state.
-    let beat = |seq, stopping| {
-        let Input::Beat { id, mut heartbeat } = beat(seq, "b") else { unreachable!("a heartbeat") };
-        heartbeat.nics.clear();
-        heartbeat.health.stopping = stopping;
-        Input::Beat { id, heartbeat }
-    };
     let good = Some(Confirmed { term: Term(1), read_index: 7 });
     // The first of this term, then the next.
-    let (id, pace) = pace_of(&machine.step(at(2), beat(1, false))).expect("a round");
+    let (id, pace) = pace_of(&machine.step(at(2), plain_beat(1, false))).expect("a round");
     assert_eq!(pace, Pace::AtOnce);
     machine.step(at(2), Input::Round { id, result: good });
-    let (id, pace) = pace_of(&machine.step(at(3), beat(2, false))).expect("a round");
+    let (id, pace) = pace_of(&machine.step(at(3), plain_beat(2, false))).expect("a round");
     assert_eq!(pace, Pace::WithHeartbeat);
     // Not confirmed: the lease runs, and the next is in a hurry.
     machine.step(at(3), Input::Round { id, result: None });
-    let (id, pace) = pace_of(&machine.step(at(4), beat(3, false))).expect("a round");
+    let (id, pace) = pace_of(&machine.step(at(4), plain_beat(3, false))).expect("a round");
     assert_eq!(pace, Pace::AtOnce);
     machine.step(at(4), Input::Round { id, result: good });
     // Something new.
     assert_eq!(
-        pace_of(&machine.step(at(5), beat(4, true))).map(|(_, pace)| pace),
+        pace_of(&machine.step(at(5), plain_beat(4, true))).map(|(_, pace)| pace),
         Some(Pace::AtOnce)
     );
+}
+
+#[test]
+fn a_heartbeat_that_has_time_has_none_once_there_is_something_to_do() {
+    let mut machine = machine(true);
+    let good = Some(Confirmed { term: Term(1), read_index: 7 });
+    let (id, _) = pace_of(&machine.step(at(2), plain_beat(1, false))).expect("a round");
+    machine.step(at(2), Input::Round { id, result: good });
+    let (slow, pace) = pace_of(&machine.step(at(3), plain_beat(2, false))).expect("a round");
+    assert_eq!(pace, Pace::WithHeartbeat);
+    assert_eq!(pace_of(&machine.step(at(3), Input::Tick)), None, "at rest");
+    let (scope, by) = (Scope::Cluster, "me".to_owned());
+    let ask = Ask::Pause { scope, lasts: None, reason: String::new(), by };
+    let asked = Input::Asked { id: AskId(1), ask };
+    let (quick, pace) = pace_of(&machine.step(at(3), asked)).expect("a round");
+    assert_eq!(pace, Pace::AtOnce);
+    let answered = |effects: &[Effect]| {
+        effects.iter().any(|effect| matches!(effect, Effect::Answer { id: BeatId(2), .. }))
+    };
+    assert!(!answered(&machine.step(at(3), Input::Round { id: slow, result: good })));
+    assert!(answered(&machine.step(at(3), Input::Round { id: quick, result: good })));
 }
 
 #[test]
